@@ -1,0 +1,7 @@
+//! TBD.
+use std::process::ExitCode;
+
+/// Runs.
+pub fn run(_tty: Option<&str>) -> ExitCode {
+    ExitCode::FAILURE
+}

@@ -1,0 +1,7 @@
+//! The one program of a Steppe image. What it does depends on how it is started; see [`agent::personality`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::personality::run(std::env::args_os())
+}
