@@ -1,0 +1,93 @@
+# What people and CI run. `make help` lists the targets. Each installs what it lacks (as root on Debian 12 or 13), or names it.
+#
+#   NOMAD=/path/to/nomad   put this Nomad into the images and run every test with it; without it the builder takes the
+#                          official release, and where that cannot be had, the project's stand-in
+#   OUT=out                where images go
+
+OUT     ?= out
+TARGET  := x86_64-unknown-linux-musl
+AGENT   := target/$(TARGET)/release/agent
+STANDIN := target/$(TARGET)/tool/nomad-standin
+BUILDER := target/debug/builder
+ROLES   := server client
+
+export STEPPE_AGENT   := $(abspath $(AGENT))
+export STEPPE_STANDIN := $(abspath $(STANDIN))
+ifdef NOMAD
+export NOMAD := $(abspath $(NOMAD))
+endif
+
+# $(call need,PROGRAMS AND FILES,PACKAGES): installs the packages when one of the programs or files is not there.
+define need
+@missing=; for p in $(1); do \
+  case $$p in /*) [ -e $$p ] ;; *) PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null ;; esac || missing="$$missing $$p"; done; \
+[ -z "$$missing" ] || { \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "installing$$missing: $(2)"; \
+    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(2) >/dev/null; \
+  else echo "missing:$$missing. Run: sudo apt-get install $(2)" >&2; exit 1; fi; }
+endef
+
+.PHONY: help image test qemu-test lint audit bench fuzz clean deps-build deps-test deps-qemu agent standin builder
+
+help:
+	@echo "make image       build the server and the client image into $(OUT)/"
+	@echo "make test        run the tests that need no virtual machine"
+	@echo "make qemu-test   boot the images in QEMU: the reference cluster, its failures, its repairs"
+	@echo "make lint        format, clippy, licences and sources of the dependencies"
+	@echo "make bench       the figures of SPECIFICATION.md that depend on the clock"
+	@echo "make fuzz        each fuzz target for FUZZ_SECONDS (60)"
+	@echo "make clean       remove what was built"
+
+deps-build:
+	@command -v cargo >/dev/null || { echo "missing: cargo. Install rustup (Debian 13: apt-get install rustup; else https://rustup.rs)" >&2; exit 1; }
+	$(call need,cc apt-get /usr/share/keyrings/debian-archive-keyring.gpg,gcc libc6-dev apt debian-archive-keyring)
+	@rustup target list --installed 2>/dev/null | grep -qx $(TARGET) || rustup target add $(TARGET)
+
+# The referees: programs that know the formats we write.
+deps-test: deps-build
+	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir xorriso cpio mke2fs,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs)
+
+deps-qemu: deps-test
+	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd,qemu-system-x86 ovmf)
+
+agent: deps-build
+	cargo build --quiet --locked --release --target $(TARGET) -p agent
+
+standin: deps-build
+	cargo build --quiet --locked --profile tool --target $(TARGET) -p standin
+
+builder: deps-build
+	cargo build --quiet --locked -p builder
+
+image: agent standin builder
+	@for role in $(ROLES); do $(BUILDER) build --role $$role --format raw,netboot --output $(OUT) || exit 1; done
+
+test: deps-test agent standin
+	cargo test --locked --workspace --exclude tests
+	cargo test --locked -p tests --lib --test 'contract*'
+
+qemu-test: deps-qemu image
+	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests --test 'vm*' -- --test-threads=1
+
+lint: deps-build
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+audit:
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	cargo deny check advisories
+
+bench: deps-qemu image
+	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin bench
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	cd agent && for t in $$(cargo fuzz list); do cargo +nightly fuzz run $$t -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+clean:
+	cargo clean
+	rm -rf $(OUT)
