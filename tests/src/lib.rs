@@ -1,1 +1,5 @@
-//! See the crate's description in Cargo.toml.
+//! What the suites share: where the images are ([`images`]), how Nomad is asked ([`api`], [`wait`]), and the virtual
+//! machines made of both ([`lab`]).
+
+pub mod api;
+pub mod wait;
