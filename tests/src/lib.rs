@@ -1,5 +1,5 @@
-//! What the suites share: where the images are ([`images`]), how Nomad is asked ([`api`], [`wait`]), and the virtual
-//! machines made of both ([`lab`]).
+//! What the suites share: how a suite of machines runs ([`suite`]), how Nomad is asked ([`api`], [`wait`]).
 
 pub mod api;
+pub mod suite;
 pub mod wait;
