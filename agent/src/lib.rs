@@ -18,6 +18,8 @@ pub mod log;
 pub mod node;
 pub mod notify;
 pub mod paths;
+
 pub mod personality;
+pub mod proc;
 pub mod status;
 pub mod unit;
