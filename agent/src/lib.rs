@@ -22,4 +22,5 @@ pub mod paths;
 pub mod personality;
 pub mod proc;
 pub mod status;
+pub mod sys;
 pub mod unit;

@@ -1,0 +1,127 @@
+//! The first stage: PID 1 in the initramfs, until the root is found and entered.
+
+use std::{convert::Infallible, ffi::CString, fs, io, os::unix::fs::MetadataExt as _, path::Path};
+
+use nix::{
+    mount::MsFlags,
+    sys::{
+        statfs::{TMPFS_MAGIC, statfs},
+        utsname::uname,
+    },
+    unistd::{chdir, chroot, execve},
+};
+
+use crate::{cmdline::Cmdline, error, paths};
+
+use super::{
+    modules,
+    mounts::{self, Kernel},
+    rootfs, stay,
+    timeline::Timeline,
+    uevent::Listener,
+};
+
+/// Whether `/` is still the kernel's own memory file system.
+pub(super) fn is_initramfs() -> bool {
+    // `RAMFS_MAGIC` of `linux/magic.h`, which nix does not name.
+    statfs("/").is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC || fs.filesystem_type().0 == 0x8584_58f6)
+}
+
+/// Runs the stage; it ends in the root's init or stays and says why.
+pub(super) fn run() -> ! {
+    let Err(why) = enter_root();
+    stay::forever(&why)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EarlyError {
+    #[error(transparent)]
+    Mount(#[from] mounts::MountError),
+    #[error(transparent)]
+    Modules(#[from] modules::ModuleError),
+    #[error(transparent)]
+    Root(#[from] rootfs::RootError),
+    #[error("failed to listen to the kernel's events: {0}")]
+    Events(nix::Error),
+    #[error("failed to make the directory {path}: {source}")]
+    Directory { path: &'static str, source: io::Error },
+    #[error("failed to switch to the root: {step}: {source}")]
+    Switch { step: &'static str, source: nix::Error },
+}
+
+fn enter_root() -> Result<Infallible, EarlyError> {
+    mounts::setup_at(Path::new("/"), mounts::BASE, &mut Kernel)?;
+    let mut timeline = Timeline::default();
+    timeline.mark("initramfs");
+    let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    // Wrong words on the command line are told before anything is waited for.
+    let spec = rootfs::spec(&cmdline, Path::new(paths::EMBEDDED_ROOT).exists())?;
+    let listener = Listener::open().map_err(EarlyError::Events)?;
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    modules::load_all(Path::new("/"), &release)?;
+    timeline.mark("modules");
+    fs::create_dir_all(paths::SYSROOT).map_err(|source| EarlyError::Directory { path: paths::SYSROOT, source })?;
+    rootfs::mount(&spec, &listener, Path::new(paths::SYSROOT))?;
+    timeline.hand_over();
+    drop(listener);
+    switch()
+}
+
+/// Makes the mounted root the root of everything and starts its init in this process.
+fn switch() -> Result<Infallible, EarlyError> {
+    let failed = |step| move |source| EarlyError::Switch { step, source };
+    for entry in mounts::BASE {
+        let target = Path::new(paths::SYSROOT).join(entry.target.trim_start_matches('/'));
+        nix::mount::mount(Some(entry.target), &target, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+            .map_err(failed("move the mounts"))?;
+    }
+    free(Path::new("/"));
+    chdir(paths::SYSROOT).map_err(failed("enter it"))?;
+    nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(failed("move it"))?;
+    chroot(".").and_then(|()| chdir("/")).map_err(failed("change the root directory"))?;
+    let environment: [CString; 0] = [];
+    execve(c"/sbin/init", &[c"/sbin/init"], &environment).map_err(failed("start /sbin/init"))
+}
+
+/// Deletes what the initramfs holds, so that its memory is free. Other file systems are left alone.
+fn free(root: &Path) {
+    let Ok(device) = fs::metadata(root).map(|meta| meta.dev()) else { return };
+    if let Err(why) = remove_below(root, device) {
+        error!("failed to free the initramfs: {why}");
+    }
+}
+
+fn remove_below(dir: &Path, device: u64) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let meta = fs::symlink_metadata(&path)?;
+        if meta.dev() != device {
+            continue;
+        }
+        if meta.is_dir() {
+            remove_below(&path, device)?;
+            // A directory that holds a mount point stays.
+            let _ = fs::remove_dir(&path);
+        } else {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freeing_leaves_other_file_systems_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("a/b/c"), "x").unwrap();
+        let device = fs::metadata(dir.path()).unwrap().dev();
+        remove_below(dir.path(), device + 1).unwrap();
+        assert!(dir.path().join("a/b/c").exists());
+        remove_below(dir.path(), device).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,294 @@
+//! The loop of PID 1 in the root: signals, time, messages, devices and output, one thread.
+
+use std::{fs, io, os::fd::AsFd as _, path::Path, time::Duration};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        time::TimeSpec,
+        timer::TimerSetTimeFlags,
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags},
+    },
+};
+
+use crate::{
+    error, info,
+    notify::{Message, Power},
+    paths,
+    status::InitStatus,
+    sys, warning,
+};
+
+use super::{
+    button::{self, Button},
+    listener::Notifications,
+    stay,
+    timeline::Timeline,
+    uevent::Listener,
+    units::Units,
+};
+
+/// Signals that init reads. The kernel sends `SIGINT` for Ctrl-Alt-Del; hypervisors' tools send the others.
+const SIGNALS: [Signal; 5] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR, Signal::SIGHUP];
+
+/// How the machine is to end, and who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) power: Power,
+    pub(super) by: String,
+}
+
+/// Everything that the loop holds.
+#[derive(Debug)]
+pub(super) struct Manager {
+    pub(super) units: Units,
+    pub(super) timeline: Timeline,
+    signals: SignalFd,
+    timer: TimerFd,
+    notifications: Notifications,
+    events: Option<Listener>,
+    buttons: Vec<Button>,
+    /// Why Nomad may not be started, if it may not: said every ten seconds.
+    held: Option<String>,
+    next_held_message: Option<Duration>,
+    nomad_wanted: bool,
+    request: Option<Request>,
+    reported: Vec<u8>,
+}
+
+/// Why the loop cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ManagerError {
+    #[error("failed to set up {what}: {source}")]
+    Kernel { what: &'static str, source: nix::Error },
+    #[error("failed to make the socket {path}: {source}", path = paths::NOTIFY_SOCKET)]
+    Socket { source: io::Error },
+}
+
+/// Blocks the signals that the loop reads, so that none is lost before it begins.
+pub(super) fn block_signals() -> nix::Result<SigSet> {
+    let set: SigSet = SIGNALS.into_iter().collect();
+    set.thread_block()?;
+    Ok(set)
+}
+
+impl Manager {
+    /// `held`: why Nomad may not be started.
+    pub(super) fn new(units: Units, timeline: Timeline, held: Option<String>) -> Result<Self, ManagerError> {
+        let failed = |what| move |source| ManagerError::Kernel { what, source };
+        let set = block_signals().map_err(failed("signals"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&set, flags).map_err(failed("signals"))?;
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)
+            .map_err(failed("the timer"))?;
+        let notifications =
+            Notifications::bind(Path::new(paths::NOTIFY_SOCKET)).map_err(|source| ManagerError::Socket { source })?;
+        let events = Listener::open().map_err(|why| warning!("devices that appear later are not seen: {why}")).ok();
+        let mut buttons = Vec::new();
+        button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
+        Ok(Self {
+            units,
+            timeline,
+            signals,
+            timer,
+            notifications,
+            events,
+            buttons,
+            held,
+            next_held_message: None,
+            nomad_wanted: false,
+            request: None,
+            reported: Vec::new(),
+        })
+    }
+
+    /// Runs until somebody asks the machine to end.
+    pub(super) fn run(&mut self) -> Request {
+        loop {
+            self.report();
+            self.step(None);
+            if let Some(request) = self.request.take() {
+                return request;
+            }
+        }
+    }
+
+    /// Waits for the next thing to happen, until `limit` (a time, not a duration) at most, and deals with it.
+    pub(super) fn step(&mut self, limit: Option<Duration>) {
+        let deadline = [limit, self.units.deadline(), self.next_held_message].into_iter().flatten().min();
+        if let Err(why) = self.arm(deadline) {
+            warning!("failed to set the timer: {why}");
+        }
+        let ready = self.wait();
+        if ready.signals {
+            self.read_signals();
+        }
+        if ready.timer {
+            // Reads the count, so that the timer is not ready for ever.
+            let _ = self.timer.wait();
+        }
+        self.units.pump(&ready.pipes);
+        if ready.notifications {
+            self.read_notifications();
+        }
+        if ready.events {
+            self.read_events();
+        }
+        self.read_buttons(&ready.buttons);
+        self.units.tick();
+        self.say_held();
+    }
+
+    fn arm(&self, deadline: Option<Duration>) -> nix::Result<()> {
+        match deadline {
+            // A time of zero would switch the timer off.
+            Some(at) => {
+                let at = TimeSpec::from_duration(at.max(Duration::from_nanos(1)));
+                self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+            }
+            None => self.timer.unset(),
+        }
+    }
+
+    fn wait(&self) -> Ready {
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.notifications.fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(self.events.iter().map(|events| PollFd::new(events.fd(), PollFlags::POLLIN)));
+        fds.extend(self.buttons.iter().map(|button| PollFd::new(button.fd(), PollFlags::POLLIN)));
+        fds.extend(self.units.pipe_fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        // An interrupted or failed poll shows nothing ready; the next step polls again.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
+        let mut next = || ready.next().unwrap_or(false);
+        Ready {
+            signals: next(),
+            timer: next(),
+            notifications: next(),
+            events: self.events.is_some() && next(),
+            buttons: self.buttons.iter().map(|_| next()).collect(),
+            pipes: ready.collect(),
+        }
+    }
+
+    fn read_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+                Some(Signal::SIGCHLD) => {}
+                Some(Signal::SIGINT) => self.ask(Power::Reboot, "Ctrl-Alt-Del".into()),
+                Some(signal @ (Signal::SIGTERM | Signal::SIGPWR)) => self.ask(Power::Off, signal.to_string()),
+                _ => {}
+            }
+        }
+        self.units.reap();
+    }
+
+    /// The first wish counts.
+    fn ask(&mut self, power: Power, by: String) {
+        self.request.get_or_insert(Request { power, by });
+    }
+
+    fn read_notifications(&mut self) {
+        // Bounded: a program that floods the socket cannot keep init from its other work.
+        for _ in 0..64 {
+            let Some((pid, messages)) = self.notifications.next() else { return };
+            let Some(sender) = self.units.name_of(pid).map(str::to_owned) else {
+                info!("process {pid} sent a message but is no unit: ignored");
+                continue;
+            };
+            let trusted = sender == "node" || sender.starts_with("console");
+            for message in messages {
+                self.handle(pid, &sender, trusted, message);
+            }
+        }
+    }
+
+    fn handle(&mut self, pid: i32, sender: &str, trusted: bool, message: Message) {
+        match message {
+            Message::Ready | Message::Status(_) | Message::Reloading | Message::Stopping => {
+                self.units.heard(pid, &message);
+            }
+            Message::Other(_) => {}
+            _ if !trusted => info!("{sender} asked for {}: ignored", message.line()),
+            Message::Phase(phase) => self.timeline.mark(&phase),
+            Message::Power(power) => self.ask(power, sender.to_owned()),
+            Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
+                self.nomad_wanted = true;
+                self.next_held_message.get_or_insert(sys::boottime());
+            }
+            Message::Start(_) | Message::Stop(_) | Message::Restart(_) | Message::Reload(_) => {
+                if let Err(why) = self.units.command(&message) {
+                    error!("{sender} asked for {}: {why}", message.line());
+                }
+            }
+        }
+    }
+
+    fn say_held(&mut self) {
+        let now = sys::boottime();
+        if let Some(why) = &self.held
+            && self.nomad_wanted
+            && self.next_held_message.is_some_and(|at| at <= now)
+        {
+            error!("nomad is not started: {why}");
+            self.next_held_message = Some(now + stay::REPEAT);
+        }
+    }
+
+    fn read_events(&mut self) {
+        let seen = self.events.as_ref().map(Listener::drain).unwrap_or_default();
+        if seen.iter().any(|event| event.action == "overrun" || (event.action == "add" && event.subsystem == "input")) {
+            button::scan(Path::new("/sys"), Path::new("/dev"), &mut self.buttons);
+        }
+    }
+
+    fn read_buttons(&mut self, ready: &[bool]) {
+        let mut pressed = false;
+        let mut ready = ready.iter();
+        self.buttons.retain_mut(|button| {
+            if !ready.next().is_some_and(|ready| *ready) {
+                return true;
+            }
+            let read = button.read();
+            pressed |= read == Some(true);
+            read.is_some()
+        });
+        if pressed {
+            self.ask(Power::Off, "the power button".into());
+        }
+    }
+
+    /// Writes the status file when something in it changed.
+    pub(super) fn report(&mut self) {
+        let status = InitStatus { units: self.units.status(), timeline: self.timeline.marks().to_vec() };
+        let text = serde_json::to_vec_pretty(&status).unwrap_or_default();
+        if text == self.reported {
+            return;
+        }
+        match write_atomically(Path::new(paths::INIT_STATUS), &text) {
+            Ok(()) => self.reported = text,
+            Err(why) => warning!("failed to write {}: {why}", paths::INIT_STATUS),
+        }
+    }
+}
+
+/// What a poll found.
+#[derive(Debug)]
+struct Ready {
+    signals: bool,
+    timer: bool,
+    notifications: bool,
+    events: bool,
+    buttons: Vec<bool>,
+    pipes: Vec<bool>,
+}
+
+fn write_atomically(path: &Path, text: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, text)?;
+    fs::rename(part, path)
+}

@@ -1,0 +1,168 @@
+//! Finding the root file system.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{errno::Errno, mount::MsFlags};
+
+use crate::{cmdline::Cmdline, error, notice, paths, sys};
+
+use super::{
+    disks,
+    gpt::{self, Guid},
+    stay,
+    uevent::Listener,
+};
+
+/// Time that a disk has to appear before the message becomes an error.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where the root is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSpec {
+    /// A file in the initramfs (netboot).
+    Embedded,
+    /// A partition, by its GUID.
+    Partition(Guid),
+    /// A device node.
+    Device(PathBuf),
+}
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Nothing says where it is.
+    #[error(
+        "the kernel command line has no root= and the initramfs has no {path}: use root=PARTUUID=<guid>",
+        path = paths::EMBEDDED_ROOT
+    )]
+    Missing,
+    /// Not a form that is known.
+    #[error("root={0} on the kernel command line is not understood: use root=PARTUUID=<guid> or root=/dev/<name>")]
+    Unknown(String),
+    /// The loop device failed.
+    #[error("failed to set up a loop device for {path}: {step}: {source}", path = paths::EMBEDDED_ROOT)]
+    Loop {
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// The file system cannot be mounted.
+    #[error("failed to mount {device} as squashfs: {source}")]
+    Mount {
+        /// The device.
+        device: PathBuf,
+        /// Why.
+        source: Errno,
+    },
+}
+
+/// What the command line asks for. A root inside the initramfs wins: it came with this very kernel.
+///
+/// # Errors
+/// When there is no root or its form is not known.
+pub fn spec(cmdline: &Cmdline, embedded: bool) -> Result<RootSpec, RootError> {
+    if embedded {
+        return Ok(RootSpec::Embedded);
+    }
+    let value = cmdline.value("root").filter(|value| !value.is_empty()).ok_or(RootError::Missing)?;
+    let guid = value.strip_prefix("PARTUUID=").and_then(Guid::parse);
+    let device = value.strip_prefix("/dev/").filter(|rest| !rest.is_empty()).map(|_| PathBuf::from(value));
+    guid.map(RootSpec::Partition).or(device.map(RootSpec::Device)).ok_or_else(|| RootError::Unknown(value.to_owned()))
+}
+
+/// Mounts the root read-only on `target`; waits for its device for as long as it takes and says so.
+pub(super) fn mount(spec: &RootSpec, listener: &Listener, target: &Path) -> Result<(), RootError> {
+    let device = match spec {
+        RootSpec::Embedded => loop_device()?,
+        RootSpec::Partition(guid) => wait(listener, &format!("the root partition PARTUUID={guid}"), || find(*guid)),
+        RootSpec::Device(path) => {
+            wait(listener, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))
+        }
+    };
+    nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
+        .map_err(|source| RootError::Mount { device, source })
+}
+
+fn wait(listener: &Listener, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> PathBuf {
+    let start = sys::boottime();
+    let mut next_message = stay::REPEAT;
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        let waited = sys::boottime() - start;
+        if waited >= next_message {
+            let text = format!("{what} ({} s); {}", waited.as_secs(), disks::describe(Path::new("/sys")));
+            if waited < DEADLINE {
+                notice!("waiting for {text}");
+            } else {
+                error!("still no sign of {text}");
+            }
+            next_message += stay::REPEAT;
+        }
+        listener.wait_for("block", next_message.saturating_sub(waited));
+    }
+}
+
+/// The node of a partition: as the kernel names it, else from the disks' own tables.
+fn find(guid: Guid) -> Option<PathBuf> {
+    let sys = Path::new("/sys");
+    disks::by_partuuid(sys, &guid.to_string()).or_else(|| {
+        disks::list(sys).iter().find_map(|disk| {
+            let number = number_of(&disk.table().ok()?, guid)?;
+            Some(disk.partition_node(number)).filter(|node| node.exists())
+        })
+    })
+}
+
+fn number_of(table: &gpt::Table, guid: Guid) -> Option<u32> {
+    table.partitions.iter().find(|partition| partition.guid == guid).map(|partition| partition.number)
+}
+
+fn loop_device() -> Result<PathBuf, RootError> {
+    let failed = |step| move |source| RootError::Loop { step, source };
+    let io = |step| {
+        move |why: std::io::Error| RootError::Loop { step, source: Errno::from_raw(why.raw_os_error().unwrap_or(0)) }
+    };
+    let backing = File::open(paths::EMBEDDED_ROOT).map_err(io("open the file"))?;
+    let control =
+        File::options().read(true).write(true).open("/dev/loop-control").map_err(io("open /dev/loop-control"))?;
+    let number = sys::free_loop_device(&control).map_err(failed("find a free device"))?;
+    let path = PathBuf::from(format!("/dev/loop{number}"));
+    let device = File::open(&path).map_err(io("open the device"))?;
+    sys::configure_loop(&device, &backing).map_err(failed("attach the file"))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_root() {
+        let guid = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+        let of = |text: &str| spec(&Cmdline::parse(text), false);
+        assert_eq!(of(&format!("root=PARTUUID={guid}")).unwrap(), RootSpec::Partition(Guid::parse(guid).unwrap()));
+        assert_eq!(of("root=/dev/vda2").unwrap(), RootSpec::Device("/dev/vda2".into()));
+        assert_eq!(spec(&Cmdline::parse("root=/dev/vda2"), true).unwrap(), RootSpec::Embedded);
+    }
+
+    #[test]
+    fn a_wrong_or_missing_root_says_what_to_write() {
+        for (text, part) in [
+            ("quiet", "has no root="),
+            ("root=", "has no root="),
+            ("root=PARTUUID=1", "root=PARTUUID=1 on the kernel command line is not understood"),
+            ("root=LABEL=x", "root=LABEL=x on the kernel command line is not understood"),
+            ("root=/dev/", "root=/dev/ on the kernel command line is not understood"),
+        ] {
+            let why = spec(&Cmdline::parse(text), false).unwrap_err().to_string();
+            assert!(why.contains(part) && why.contains("use root=PARTUUID="), "{why}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The end of the machine: every step is bounded, and says what it does and how long it took.
+
+use std::{convert::Infallible, path::Path, thread, time::Duration};
+
+use nix::{
+    sys::{
+        reboot::{RebootMode, reboot},
+        signal::{Signal, kill},
+    },
+    unistd::{Pid, sync},
+};
+
+use crate::{error, notice, notify::Power, paths, sys, warning};
+
+use super::{
+    kmsg,
+    manager::{Manager, Request},
+    previous, processes, stay,
+    timeline::seconds,
+    unmount,
+};
+
+/// More than a unit's own stop time: killing it and reaping it.
+const GRACE: Duration = Duration::from_secs(2);
+/// Time that what Nomad leaves behind (tasks, executors) has to end by itself.
+const PROCESSES: Duration = Duration::from_secs(5);
+/// Time between the order to kill and the end of a process that is not stuck in the kernel.
+const KILL: Duration = Duration::from_secs(2);
+/// Time for logs, unmounting and writing everything out. A dead disk must not keep the machine from ending.
+const LAST: Duration = Duration::from_secs(15);
+
+/// Ends the machine.
+pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
+    let start = sys::boottime();
+    manager.units.close();
+    let is_console = |name: &str| name.starts_with("console");
+    stop_units(manager, request, "the console", is_console);
+    stop_units(manager, request, "nomad", |name| !is_console(name) && name != "node");
+    end_processes(manager);
+    stop_units(manager, request, "node", |name| name == "node");
+    manager.report();
+    let mode = mode(request.power);
+    watchdog(mode);
+    save_log();
+    for target in unmount::all() {
+        warning!("shutdown: {target} is still in use: made read-only");
+    }
+    let verb = if request.power == Power::Reboot { "rebooting" } else { "powering off" };
+    notice!("shutdown: {verb} after {}", seconds(sys::boottime() - start));
+    sync();
+    let Err(why) = end(mode);
+    stay::forever(&format!("failed to end the machine: {why}"))
+}
+
+const fn mode(power: Power) -> RebootMode {
+    match power {
+        Power::Reboot => RebootMode::RB_AUTOBOOT,
+        Power::Off => RebootMode::RB_POWER_OFF,
+    }
+}
+
+fn end(mode: RebootMode) -> nix::Result<Infallible> {
+    reboot(mode)
+}
+
+/// Stops the units that `which` picks, within the time that they may take.
+fn stop_units(manager: &mut Manager, request: &Request, what: &str, which: impl Fn(&str) -> bool + Copy) {
+    if manager.units.pids(which).is_empty() {
+        // A unit in a pause before its next start must not come back.
+        manager.units.stop(which);
+        return;
+    }
+    notice!("shutdown: stopping {what} (asked by {})", request.by);
+    let begin = sys::boottime();
+    let limit = begin + manager.units.stop(which) + GRACE;
+    if wait(manager, limit, |manager| manager.units.pids(which).is_empty()) {
+        notice!("shutdown: {what} stopped in {}", seconds(sys::boottime() - begin));
+    } else {
+        error!("shutdown: {what} did not end; going on without it");
+    }
+}
+
+/// Ends every other program: Nomad's tasks, executors and log collectors, which outlive Nomad on purpose.
+fn end_processes(manager: &mut Manager) {
+    let left = |manager: &Manager| processes::others(Path::new("/proc"), &manager.units.pids(|_| true));
+    for (signal, time) in [(Signal::SIGTERM, PROCESSES), (Signal::SIGKILL, KILL)] {
+        let pids = left(manager);
+        if pids.is_empty() {
+            return;
+        }
+        notice!("shutdown: sending {signal} to {} remaining processes", pids.len());
+        for pid in pids {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        // The last of them to end is a child of init, because its parent ended before it: a signal wakes the loop.
+        wait(manager, sys::boottime() + time, |manager| left(manager).is_empty());
+    }
+    let stuck = left(manager).len();
+    if stuck > 0 {
+        error!("shutdown: {stuck} processes do not end; going on without them");
+    }
+}
+
+/// Runs the loop until `done` or until `limit`; true when done.
+fn wait(manager: &mut Manager, limit: Duration, done: impl Fn(&Manager) -> bool) -> bool {
+    while !done(manager) {
+        if sys::boottime() >= limit {
+            return false;
+        }
+        manager.step(Some(limit));
+    }
+    true
+}
+
+/// Ends the machine after [`LAST`], whatever the calls on the disks do. The one thread of init besides its own: it
+/// starts when no process is started any more.
+fn watchdog(mode: RebootMode) {
+    let watch = move || {
+        thread::sleep(LAST);
+        error!("shutdown: the disks do not answer; ending without them");
+        let _ = end(mode);
+    };
+    if let Err(why) = thread::Builder::new().name("watchdog".into()).spawn(watch) {
+        warning!("shutdown: no watchdog: {why}");
+    }
+}
+
+fn save_log() {
+    let kernel = kmsg::read().unwrap_or_default();
+    let dir = Path::new(paths::STATE_DIR).join("log/previous");
+    match previous::save(&kernel, Path::new(paths::LOG_DIR), &dir) {
+        Ok(()) => notice!("shutdown: log saved to {}", dir.display()),
+        Err(why) => warning!("shutdown: failed to save the log to {}: {why}", dir.display()),
+    }
+}

@@ -1,0 +1,130 @@
+//! Kernel events: a disk, a partition or an input device appeared.
+//!
+//! Format: `add@/devices/...` and then `KEY=value`, each ended by a zero byte (`lib/kobject_uevent.c`).
+
+use std::{
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, socket},
+};
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uevent {
+    /// `add`, `change`, `remove`.
+    pub action: String,
+    /// `block`, `input`, `net`.
+    pub subsystem: String,
+    /// Path below `/dev`, for devices that have a node.
+    pub devname: Option<String>,
+}
+
+/// Reads one datagram; `None` when it is not an event of the kernel.
+#[must_use]
+pub fn parse(datagram: &[u8]) -> Option<Uevent> {
+    let mut event = Uevent { action: String::new(), subsystem: String::new(), devname: None };
+    let mut fields = datagram.split(|byte| *byte == 0);
+    fields.next().filter(|head| head.contains(&b'@'))?;
+    for field in fields {
+        let Some((key, value)) = std::str::from_utf8(field).ok().and_then(|text| text.split_once('=')) else {
+            continue;
+        };
+        match key {
+            "ACTION" => value.clone_into(&mut event.action),
+            "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
+            "DEVNAME" => event.devname = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    (!event.action.is_empty()).then_some(event)
+}
+
+/// The socket on which the kernel tells its events.
+#[derive(Debug)]
+pub(super) struct Listener(OwnedFd);
+
+impl Listener {
+    /// Opens the socket. Events from before are not seen: look at what is there after opening it.
+    pub(super) fn open() -> nix::Result<Self> {
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            SockProtocol::NetlinkKObjectUEvent,
+        )?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 1))?;
+        Ok(Self(fd))
+    }
+
+    /// The descriptor, for a poll loop.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Everything that arrived. An overrun of the queue gives an event with the action `overrun`: look again at
+    /// everything.
+    pub(super) fn drain(&self) -> Vec<Uevent> {
+        let mut events = Vec::new();
+        let mut buffer = [0_u8; 4096];
+        loop {
+            match recvfrom::<NetlinkAddr>(self.0.as_raw_fd(), &mut buffer) {
+                // Port 0 is the kernel; programs may send to the group too.
+                Ok((size, Some(from))) if from.pid() == 0 => events.extend(parse(&buffer[..size])),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => {
+                    events.push(Uevent { action: "overrun".into(), subsystem: String::new(), devname: None });
+                }
+                Err(_) => return events,
+            }
+        }
+    }
+
+    /// Waits until an event of the subsystem arrives, or until the time is over; true when one arrived.
+    pub(super) fn wait_for(&self, subsystem: &str, limit: Duration) -> bool {
+        let end = crate::sys::boottime() + limit;
+        loop {
+            let left = end.saturating_sub(crate::sys::boottime());
+            // One millisecond more, so that the rest below a millisecond does not become a busy loop.
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, timeout);
+            if self.drain().iter().any(|event| event.subsystem == subsystem || event.action == "overrun") {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_appears() {
+        let event = parse(b"add@/devices/x/block/vda\0ACTION=add\0DEVNAME=vda\0SUBSYSTEM=block\0SEQNUM=9\0").unwrap();
+        assert_eq!(event, Uevent { action: "add".into(), subsystem: "block".into(), devname: Some("vda".into()) });
+    }
+
+    #[test]
+    fn messages_of_udev_are_not_the_kernels() {
+        assert_eq!(parse(b"libudev\0\xfe\xed\xca\xfe"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}
