@@ -1,0 +1,254 @@
+//! One machine of a lab, over all its power cycles.
+
+use crate::lab::LabError;
+use crate::lab::spec::{BootMethod, MachineSpec};
+use crate::switch::Mac;
+use crate::vm::{
+    Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, Smbios, Vm, VmConfig, create_empty, create_overlay,
+    tsc_argument,
+};
+use crate::volume::{self, Seed, SeedMedium};
+use crate::{Accelerator, Deadline};
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A machine, on or off. It keeps its disks and its console over power cycles.
+#[derive(Debug)]
+pub struct Machine {
+    spec: MachineSpec,
+    address: Ipv4Addr,
+    mac: Mac,
+    accelerator: Accelerator,
+    directory: PathBuf,
+    /// Where the seed is when it comes by HTTP.
+    seed_url: String,
+    console: Console,
+    seed: Mutex<Seed>,
+    vm: Mutex<Option<Arc<Vm>>>,
+}
+
+impl Machine {
+    pub(crate) fn new(
+        spec: MachineSpec,
+        address: Ipv4Addr,
+        accelerator: Accelerator,
+        run: &Path,
+        seed_base: &str,
+    ) -> Result<Self, LabError> {
+        let directory = run.join(&spec.name);
+        let prepare = |source| LabError::Prepare { path: directory.clone(), source };
+        std::fs::create_dir(&directory).map_err(prepare)?;
+        let log = File::create(directory.join("console.log")).map_err(prepare)?;
+        if let Some(base) = &spec.boot.disk {
+            create_overlay(&directory.join("disk.qcow2"), &base.path, base.format, base.size)?;
+        }
+        if let Some(size) = spec.blank_disk {
+            create_empty(&directory.join("blank.qcow2"), size)?;
+        }
+        Ok(Self {
+            address,
+            mac: crate::lab::spec::mac(address),
+            accelerator,
+            seed_url: format!("{seed_base}/{}/", spec.name),
+            console: Console::new(&spec.name, Some(log)),
+            seed: Mutex::new(spec.seed.clone()),
+            vm: Mutex::new(None),
+            directory,
+            spec,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Its address, as DHCP gives it.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Its network interface.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// How it was described.
+    #[must_use]
+    pub fn spec(&self) -> &MachineSpec {
+        &self.spec
+    }
+
+    /// Its console, the same one over all power cycles.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Its directory: `console.log`, `disk.qcow2`, `qemu.log`, `replay.sh`.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its disk: an overlay over the image.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.directory.join("disk.qcow2")
+    }
+
+    /// What it is told to be.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.seed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells it something else from the next power-on on (by HTTP: at once; see [`crate::Lab::reseed`]).
+    pub(crate) fn set_seed(&self, seed: Seed) {
+        *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = seed;
+    }
+
+    /// The socket of its port on the switch.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("net")
+    }
+
+    /// Powers it on.
+    ///
+    /// # Errors
+    /// When it is on already, or QEMU refuses.
+    pub fn power_on(&self) -> Result<Arc<Vm>, LabError> {
+        let mut slot = self.slot();
+        if let Some(vm) = slot.as_ref()
+            && vm.is_running()?
+        {
+            return Err(LabError::AlreadyOn(self.name().to_owned()));
+        }
+        let vm = Arc::new(Vm::start(self.config()?, &self.directory, &self.console)?);
+        *slot = Some(Arc::clone(&vm));
+        Ok(vm)
+    }
+
+    /// The running machine.
+    ///
+    /// # Errors
+    /// When it is off.
+    pub fn vm(&self) -> Result<Arc<Vm>, LabError> {
+        let slot = self.slot();
+        match slot.as_ref() {
+            Some(vm) if vm.is_running()? => Ok(Arc::clone(vm)),
+            _ => Err(LabError::Off(self.name().to_owned())),
+        }
+    }
+
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.vm().is_ok()
+    }
+
+    /// Pulls the plug; see [`Vm::kill`].
+    ///
+    /// # Errors
+    /// When it is off.
+    pub fn kill(&self) -> Result<ExitStatus, LabError> {
+        Ok(self.vm()?.kill()?)
+    }
+
+    /// Presses the power button and waits until it is off.
+    ///
+    /// # Errors
+    /// When it is off already, or still on at the deadline.
+    pub fn shut_down(&self, deadline: &Deadline) -> Result<ExitStatus, LabError> {
+        let vm = self.vm()?;
+        vm.powerdown()?;
+        Ok(vm.wait_exit(deadline)?)
+    }
+
+    /// Pulls the plug and powers it on again from its own disk.
+    ///
+    /// # Errors
+    /// As [`Machine::kill`] and [`Machine::power_on`].
+    pub fn power_cycle(&self) -> Result<Arc<Vm>, LabError> {
+        self.kill()?;
+        self.power_on()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Vm>>> {
+        self.vm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What QEMU is started with.
+    fn config(&self) -> Result<VmConfig, LabError> {
+        let spec = &self.spec;
+        let mut smbios = spec.smbios.clone();
+        let mut disks = Vec::new();
+        if let Some(base) = &spec.boot.disk {
+            disks.push(Disk::new(self.disk(), DiskFormat::Qcow2).on(base.bus).with_serial("root"));
+        }
+        if spec.blank_disk.is_some() {
+            disks.push(Disk::new(self.directory.join("blank.qcow2"), DiskFormat::Qcow2).with_serial("blank"));
+        }
+        disks.extend(self.seed_volume(&mut smbios)?);
+        let boot = self.boot(&mut smbios)?;
+        Ok(VmConfig {
+            cpus: spec.cpus,
+            memory_mib: spec.memory_mib,
+            disks,
+            nics: vec![Nic { socket: self.socket(), mac: self.mac }],
+            smbios,
+            clock: spec.clock.clone(),
+            extra: spec.extra.clone(),
+            ..VmConfig::new(self.name(), self.accelerator, boot)
+        })
+    }
+
+    fn boot(&self, smbios: &mut Smbios) -> Result<Boot, LabError> {
+        let tcg = self.accelerator == Accelerator::Tcg;
+        Ok(match &self.spec.boot.method {
+            BootMethod::Kernel { kernel, initrd, cmdline } => {
+                let mut cmdline = cmdline.clone();
+                if tcg {
+                    cmdline = format!("{cmdline} {}", tsc_argument());
+                }
+                Boot::Kernel { kernel: kernel.clone(), initrd: initrd.clone(), cmdline }
+            }
+            BootMethod::Uefi => {
+                if tcg {
+                    // The systemd stub from version 254 on appends this to the command line in the unified kernel image.
+                    smbios.oem.push(format!("io.systemd.stub.kernel-cmdline-extra={}", tsc_argument()));
+                }
+                Boot::Uefi(Firmware::for_machine(self.directory.join("efivars.fd"))?)
+            }
+            BootMethod::Bios => Boot::Bios,
+        })
+    }
+
+    /// Writes the seed anew and gives the drive with it.
+    fn seed_volume(&self, smbios: &mut Smbios) -> Result<Option<Disk>, LabError> {
+        let seed = self.seed();
+        Ok(match self.spec.medium {
+            SeedMedium::Vfat => {
+                let path = self.directory.join("seed.img");
+                volume::save(&path, volume::vfat(volume::LABEL, &seed.files()))?;
+                Some(Disk::new(path, DiskFormat::Raw).with_serial("seed").read_only())
+            }
+            SeedMedium::Iso => {
+                let path = self.directory.join("seed.iso");
+                volume::save(&path, volume::iso9660(volume::LABEL, &seed.files()))?;
+                Some(Disk::new(path, DiskFormat::Raw).on(DiskBus::Cdrom))
+            }
+            SeedMedium::Http => {
+                smbios.serial.get_or_insert_with(|| format!("ds=nocloud;s={}", self.seed_url));
+                None
+            }
+            SeedMedium::None => None,
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! A network, its services and its machines, for one test.
+
+mod machine;
+mod report;
+mod spec;
+
+pub use machine::Machine;
+pub use spec::{BaseDisk, BootFiles, BootMethod, MachineSpec};
+
+use crate::services::{Lease, Services, ServicesConfig, ServicesError};
+use crate::switch::{Switch, SwitchError};
+use crate::vm::{ConsoleError, DiskError, FirmwareError, Mark, TscError, VmError, check_clock};
+use crate::volume::{Seed, SeedMedium, VolumeError};
+use crate::{Accelerator, Deadline, RunDir, TimeScale};
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a cluster may take to come up under KVM; 180 s under TCG on two busy cores.
+const CLUSTER_TIME: Duration = Duration::from_secs(45);
+
+/// Why a lab does not do something.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
+pub enum LabError {
+    #[error("failed to prepare {}: {source}", path.display())]
+    Prepare { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    #[error(transparent)]
+    Services(#[from] ServicesError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error("the lab has no machine {0}")]
+    Unknown(String),
+    #[error("the lab has two machines named {0}")]
+    Duplicate(String),
+    #[error("{0} is off")]
+    Off(String),
+    #[error("{0} is on already")]
+    AlreadyOn(String),
+    #[error("{machine}: the console showed what a healthy machine does not write: {line}")]
+    Unhealthy { machine: String, line: String },
+    #[error("{machine}: {source}")]
+    Clock { machine: String, source: TscError },
+}
+
+/// In which order machines are powered on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StartOrder {
+    /// All in one instant.
+    #[default]
+    Together,
+    /// Each one when the one before has written a line with this part (`Linux version` lets each calibrate its clock alone).
+    OneByOne(String),
+}
+
+/// A lab before it is started.
+#[derive(Debug)]
+pub struct LabBuilder {
+    accelerator: Accelerator,
+    seed: u64,
+    order: StartOrder,
+    services: ServicesConfig,
+    machines: Vec<MachineSpec>,
+}
+
+impl LabBuilder {
+    /// With this machine too.
+    #[must_use]
+    pub fn machine(mut self, spec: MachineSpec) -> Self {
+        self.machines.push(spec);
+        self
+    }
+
+    /// With these machines too.
+    #[must_use]
+    pub fn machines(mut self, specs: impl IntoIterator<Item = MachineSpec>) -> Self {
+        self.machines.extend(specs);
+        self
+    }
+
+    /// With another seed for the chance in network faults.
+    #[must_use]
+    pub fn chance(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// With another order of power-ons.
+    #[must_use]
+    pub fn order(self, order: StartOrder) -> Self {
+        Self { order, ..self }
+    }
+
+    /// Makes the network and powers the machines on.
+    ///
+    /// # Errors
+    /// [`LabError`]; nothing is left running then.
+    pub fn start(self) -> Result<Lab, LabError> {
+        let run = RunDir::new().map_err(|source| LabError::Prepare { path: std::env::temp_dir(), source })?;
+        let switch = Switch::start(self.seed)?;
+        let seed_base = format!("http://{}/seed", self.services.address);
+        let services = Services::start(&switch, self.services)?;
+        let mut machines: Vec<Machine> = Vec::new();
+        let addresses = spec::addresses(&self.machines);
+        for (spec, address) in self.machines.into_iter().zip(addresses) {
+            if machines.iter().any(|machine| machine.name() == spec.name) {
+                return Err(LabError::Duplicate(spec.name));
+            }
+            let machine = Machine::new(spec, address, self.accelerator, run.path(), &seed_base)?;
+            switch.listen(machine.name(), &machine.socket())?;
+            machines.push(machine);
+        }
+        let failed = AtomicBool::new(false);
+        let lab = Lab { machines, services, switch, run, accelerator: self.accelerator, failed };
+        lab.power_on_all(&self.order)?;
+        Ok(lab)
+    }
+}
+
+/// A network with its machines.
+///
+/// Dropping it pulls all plugs and removes everything. When that happens because the test panics (a failed assertion), it prints the end
+/// of each console and how to run the test and the machines again, and keeps its directory.
+#[derive(Debug)]
+pub struct Lab {
+    // In this order: machines go before the network, and all before the directory.
+    machines: Vec<Machine>,
+    services: Services,
+    switch: Switch,
+    run: RunDir,
+    accelerator: Accelerator,
+    failed: AtomicBool,
+}
+
+impl Lab {
+    /// Describes a lab: a network 10.0.5.0/24 with services at 10.0.5.1 and no machine yet.
+    #[must_use]
+    pub fn builder(accelerator: Accelerator) -> LabBuilder {
+        let services = ServicesConfig::default();
+        LabBuilder { accelerator, seed: 1, order: StartOrder::default(), services, machines: Vec::new() }
+    }
+
+    /// The machine with a name.
+    ///
+    /// # Panics
+    /// When there is none: a mistake in the test.
+    #[must_use]
+    pub fn machine(&self, name: &str) -> &Machine {
+        match self.machines.iter().find(|machine| machine.name() == name) {
+            Some(machine) => machine,
+            None => panic!("{}", LabError::Unknown(name.to_owned())),
+        }
+    }
+
+    /// All machines, in the order of their description.
+    #[must_use]
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// The network, for faults and captures. Ports are named after their machines; the services' port is `services`.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// The cloud: addresses, names, time, files.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Where everything is: one directory for each machine.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// How deadlines stretch here.
+    #[must_use]
+    pub fn time_scale(&self) -> TimeScale {
+        self.accelerator.time_scale()
+    }
+
+    /// What executes the machines.
+    #[must_use]
+    pub fn accelerator(&self) -> Accelerator {
+        self.accelerator
+    }
+
+    /// A deadline that is `seconds` from now on a quiet host with KVM, and later where machines are slower.
+    #[must_use]
+    pub fn deadline(&self, seconds: u64) -> Deadline {
+        self.time_scale().deadline(Duration::from_secs(seconds))
+    }
+
+    /// The deadline for a whole cluster to come up.
+    #[must_use]
+    pub fn cluster_deadline(&self) -> Deadline {
+        self.time_scale().deadline(CLUSTER_TIME)
+    }
+
+    /// A port of this host's loopback address that leads to a machine's port.
+    ///
+    /// # Errors
+    /// What opening a port can give.
+    ///
+    /// # Panics
+    /// When there is no such machine.
+    pub fn forward(&self, machine: &str, port: u16) -> Result<SocketAddr, LabError> {
+        Ok(self.services.forward(SocketAddrV4::new(self.machine(machine).address(), port))?)
+    }
+
+    /// Makes DHCP and DNS know a machine.
+    ///
+    /// # Panics
+    /// When there is no such machine.
+    pub fn register(&self, name: &str) {
+        let machine = self.machine(name);
+        let lease = Lease { address: machine.address(), hostname: Some(name.to_owned()) };
+        self.services.dhcp().set_lease(machine.mac(), lease);
+        self.services.dns().set(name, [machine.address()]);
+    }
+
+    /// Tells a machine something else: on its volume from the next power-on on, by HTTP at once.
+    ///
+    /// # Panics
+    /// When there is no such machine.
+    pub fn reseed(&self, name: &str, seed: Seed) {
+        let machine = self.machine(name);
+        for (file, _) in machine.seed().files() {
+            self.services.site().remove(&format!("/seed/{name}/{file}"));
+        }
+        machine.set_seed(seed);
+        self.publish_seed(machine);
+    }
+
+    /// Checks what no test asks for but every test relies on: no console shows a crash, and no machine's clock runs wrong.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_health(&self) -> Result<(), LabError> {
+        for machine in &self.machines {
+            let name = machine.name().to_owned();
+            if let Some(line) = machine.console().fatal() {
+                return Err(LabError::Unhealthy { machine: name, line });
+            }
+            if self.accelerator == Accelerator::Tcg && machine.console().find("tsc: Detected").is_some() {
+                let checked = check_clock(machine.console(), Mark::default());
+                checked.map_err(|source| LabError::Clock { machine: name, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes dropping the lab report and keep everything, as a panic does: for tests that end with an error instead.
+    pub fn mark_failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn power_on_all(&self, order: &StartOrder) -> Result<(), LabError> {
+        for machine in &self.machines {
+            if machine.spec().registered {
+                self.register(machine.name());
+            }
+            self.publish_seed(machine);
+        }
+        let mut started = self.machines.iter().filter(|machine| machine.spec().autostart).peekable();
+        while let Some(machine) = started.next() {
+            machine.power_on()?;
+            if let (StartOrder::OneByOne(pattern), Some(_)) = (order, started.peek()) {
+                machine.console().wait_for(pattern, &self.deadline(30))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_seed(&self, machine: &Machine) {
+        if machine.spec().medium == SeedMedium::Http {
+            for (file, content) in machine.seed().files() {
+                self.services.site().put(&format!("/seed/{}/{file}", machine.name()), content);
+            }
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.failed.load(Ordering::Relaxed) {
+            self.run.keep();
+            eprint!("{}", report::failure(self));
+        } else if self.run.is_kept() {
+            report::save(self);
+            eprintln!("kept {}", self.run.path().display());
+        }
+    }
+}

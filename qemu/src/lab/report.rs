@@ -1,0 +1,58 @@
+//! What a failed test leaves behind.
+
+use crate::lab::Lab;
+use std::fmt::Write as _;
+
+/// Lines of each console that are printed.
+const TAIL: usize = 50;
+
+/// Saves the network's counters and last frames beside the machines' files.
+pub(crate) fn save(lab: &Lab) {
+    let directory = lab.run.path();
+    let mut counters = String::new();
+    for (name, port) in lab.switch.all_counters() {
+        let _ = writeln!(counters, "{name}: {port:?}");
+    }
+    // A report must not fail; what could not be saved is missing, that is all.
+    let _ = std::fs::write(directory.join("switch.txt"), counters);
+    let _ = lab.switch.save_recent(&directory.join("network.pcap"));
+    let queries = lab.services.dns().queries().join("\n");
+    let _ = std::fs::write(directory.join("dns.txt"), queries);
+    let requests: String = lab.services.dhcp().requests().iter().map(|request| format!("{request:?}\n")).collect();
+    let _ = std::fs::write(directory.join("dhcp.txt"), requests);
+}
+
+/// Saves everything, and gives the text to print.
+pub(crate) fn failure(lab: &Lab) -> String {
+    save(lab);
+    let mut text = String::new();
+    for machine in &lab.machines {
+        let state = match machine.vm() {
+            Ok(_) => "on",
+            Err(_) => "off",
+        };
+        let (name, tail) = (machine.name(), machine.console().tail(TAIL));
+        let _ = writeln!(text, "---- {name} ({state}), the last lines of its console:\n{}", tail.trim_end());
+        let qemu = std::fs::read_to_string(machine.directory().join("qemu.log")).unwrap_or_default();
+        if !qemu.trim().is_empty() {
+            let _ = writeln!(text, "---- {name}, QEMU's own messages:\n{}", qemu.trim_end());
+        }
+    }
+    let directory = lab.run.path().display();
+    let _ = writeln!(text, "---- consoles, disks, counters and network.pcap are kept in {directory}");
+    for machine in &lab.machines {
+        let _ = writeln!(text, "---- {} by hand: sh {}/replay.sh", machine.name(), machine.directory().display());
+    }
+    if let Some(command) = rerun() {
+        let _ = writeln!(text, "---- this test again: {command}");
+    }
+    text
+}
+
+/// The command that runs the current test again: the harness of `cargo test` names its threads after the tests.
+fn rerun() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| *name != "main")?;
+    Some(format!("STEPPE_KEEP=1 {} --exact {name} --nocapture", program.display()))
+}

@@ -1,0 +1,469 @@
+//! The DHCP server (RFC 2131) that gives machines their addresses and names.
+
+use crate::services::datagram::Datagram;
+use crate::switch::Mac;
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption};
+use dhcproto::{Decodable as _, Encodable as _};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The port of servers; clients have 68.
+pub const SERVER_PORT: u16 = 67;
+const CLIENT_PORT: u16 = 68;
+
+/// What a machine gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its name, option 12.
+    pub hostname: Option<String>,
+}
+
+/// A route of option 121: destination, prefix length, and router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network that it leads to.
+    pub destination: Ipv4Addr,
+    /// How many bits of it count, at most 32.
+    pub prefix: u8,
+    /// The next hop.
+    pub router: Ipv4Addr,
+}
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// As it should.
+    #[default]
+    Answering,
+    /// As if it did not exist.
+    Silent,
+    /// It offers, but refuses every request.
+    Refusing,
+}
+
+/// What the server says to all machines. An option that is `None` or empty is not sent, and where the client lists what it wants
+/// (option 55), nothing that it did not ask for.
+#[derive(Clone, Debug)]
+pub struct DhcpConfig {
+    /// Itself, option 54 and the source of its answers.
+    pub server: Ipv4Addr,
+    /// Length of the network's prefix, option 1.
+    pub prefix: u8,
+    /// Option 3.
+    pub router: Option<Ipv4Addr>,
+    /// Option 6.
+    pub dns: Vec<Ipv4Addr>,
+    /// Option 15.
+    pub domain: Option<String>,
+    /// Option 26.
+    pub mtu: Option<u16>,
+    /// Option 42.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Option 51, in whole seconds; half of it is the renewal time and 7/8 the rebinding time.
+    pub lease_time: Duration,
+    /// Option 121. A client that understands it ignores option 3 then (RFC 3442), so it has the default route too.
+    pub routes: Vec<Route>,
+}
+
+/// What a client asked for, for assertions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpRequest {
+    /// Who.
+    pub mac: Mac,
+    /// What.
+    pub kind: MessageType,
+    /// What was answered.
+    pub answer: Option<MessageType>,
+    /// The name that the client says it has, option 12.
+    pub hostname: Option<String>,
+    /// Option 61.
+    pub client_id: Option<Vec<u8>>,
+}
+
+/// The server. All methods act at once and from any thread.
+#[derive(Debug)]
+pub struct Dhcp {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: DhcpMode,
+    config: DhcpConfig,
+    leases: BTreeMap<Mac, Lease>,
+    log: Vec<DhcpRequest>,
+}
+
+impl Dhcp {
+    /// A server that knows no machine.
+    #[must_use]
+    pub fn new(config: DhcpConfig) -> Self {
+        let state = State { mode: DhcpMode::default(), config, leases: BTreeMap::new(), log: Vec::new() };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Makes it behave or misbehave.
+    pub fn set_mode(&self, mode: DhcpMode) {
+        self.state().mode = mode;
+    }
+
+    /// Changes what it says from the next answer on.
+    pub fn configure(&self, change: impl FnOnce(&mut DhcpConfig)) {
+        change(&mut self.state().config);
+    }
+
+    /// Gives a machine an address, or another one. A client that asks for the old one is refused.
+    pub fn set_lease(&self, mac: Mac, lease: Lease) {
+        self.state().leases.insert(mac, lease);
+    }
+
+    /// Forgets a machine: it gets no answers any more.
+    pub fn remove_lease(&self, mac: Mac) {
+        self.state().leases.remove(&mac);
+    }
+
+    /// What clients asked so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<DhcpRequest> {
+        self.state().log.clone()
+    }
+
+    /// The answer to a datagram to port 67, if there is one. `mac` is the server's.
+    #[must_use]
+    pub fn answer(&self, request: &Datagram, mac: Mac) -> Option<Datagram> {
+        let message = Message::from_bytes(&without_strange_options(&request.payload)?).ok()?;
+        let mut state = self.state();
+        let answer = state.answer(&message)?;
+        let client = client_mac(&message)?;
+        let refused = answer.opts().msg_type() == Some(MessageType::Nak);
+        // RFC 2131, section 4.1.
+        let (ip, destination_mac) = if !message.ciaddr().is_unspecified() && !refused {
+            (message.ciaddr(), client)
+        } else if message.flags().broadcast() || refused {
+            (Ipv4Addr::BROADCAST, Mac::BROADCAST)
+        } else {
+            (answer.yiaddr(), client)
+        };
+        Some(Datagram {
+            source_mac: mac,
+            destination_mac,
+            source: SocketAddrV4::new(state.config.server, SERVER_PORT),
+            destination: SocketAddrV4::new(ip, CLIENT_PORT),
+            payload: answer.to_vec().ok()?,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answer(&mut self, message: &Message) -> Option<Message> {
+        let (mac, kind) = (client_mac(message)?, message.opts().msg_type()?);
+        if message.opcode() != Opcode::BootRequest {
+            return None;
+        }
+        let answer = self.decide(message, mac, kind);
+        let hostname = match message.opts().get(OptionCode::Hostname) {
+            Some(DhcpOption::Hostname(name)) => Some(name.clone()),
+            _ => None,
+        };
+        let client_id = match message.opts().get(OptionCode::ClientIdentifier) {
+            Some(DhcpOption::ClientIdentifier(id)) => Some(id.clone()),
+            _ => None,
+        };
+        self.log.push(DhcpRequest { mac, kind, answer, hostname, client_id });
+        Some(self.message(message, answer?, self.leases.get(&mac)?))
+    }
+
+    /// Which kind of answer, if any.
+    fn decide(&self, message: &Message, mac: Mac, kind: MessageType) -> Option<MessageType> {
+        let lease = self.leases.get(&mac)?;
+        if self.mode == DhcpMode::Silent {
+            return None;
+        }
+        match kind {
+            MessageType::Discover => Some(MessageType::Offer),
+            MessageType::Inform => Some(MessageType::Ack),
+            MessageType::Request => {
+                if let Some(DhcpOption::ServerIdentifier(server)) = message.opts().get(OptionCode::ServerIdentifier)
+                    && *server != self.config.server
+                {
+                    return None;
+                }
+                let wanted = match message.opts().get(OptionCode::RequestedIpAddress) {
+                    Some(DhcpOption::RequestedIpAddress(address)) => *address,
+                    _ => message.ciaddr(),
+                };
+                let granted = wanted == lease.address && self.mode != DhcpMode::Refusing;
+                Some(if granted { MessageType::Ack } else { MessageType::Nak })
+            }
+            _ => None,
+        }
+    }
+
+    fn message(&self, request: &Message, kind: MessageType, lease: &Lease) -> Message {
+        let config = &self.config;
+        let mut answer = Message::default();
+        answer.set_opcode(Opcode::BootReply).set_xid(request.xid()).set_flags(request.flags());
+        answer.set_giaddr(request.giaddr()).set_chaddr(request.chaddr());
+        let options = answer.opts_mut();
+        options.insert(DhcpOption::MessageType(kind));
+        options.insert(DhcpOption::ServerIdentifier(config.server));
+        if kind == MessageType::Nak {
+            options.insert(DhcpOption::Message("this address is not yours".to_owned()));
+            return answer;
+        }
+        let inform = request.opts().msg_type() == Some(MessageType::Inform);
+        if !inform {
+            let seconds = u32::try_from(config.lease_time.as_secs()).unwrap_or(u32::MAX);
+            options.insert(DhcpOption::AddressLeaseTime(seconds));
+            options.insert(DhcpOption::Renewal(seconds / 2));
+            options.insert(DhcpOption::Rebinding(seconds - seconds / 8));
+        }
+        for option in self.options(lease) {
+            if wants(request, OptionCode::from(&option)) {
+                options.insert(option);
+            }
+        }
+        if inform {
+            answer.set_ciaddr(request.ciaddr());
+        } else {
+            answer.set_ciaddr(request.ciaddr()).set_yiaddr(lease.address);
+        }
+        answer
+    }
+
+    fn options(&self, lease: &Lease) -> Vec<DhcpOption> {
+        let config = &self.config;
+        let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix.min(32))).unwrap_or(0);
+        let mut options = vec![DhcpOption::SubnetMask(Ipv4Addr::from_bits(mask))];
+        options.extend(config.router.map(|router| DhcpOption::Router(vec![router])));
+        if !config.dns.is_empty() {
+            options.push(DhcpOption::DomainNameServer(config.dns.clone()));
+        }
+        options.extend(lease.hostname.clone().map(DhcpOption::Hostname));
+        options.extend(config.domain.clone().map(DhcpOption::DomainName));
+        options.extend(config.mtu.map(DhcpOption::InterfaceMtu));
+        if !config.ntp.is_empty() {
+            options.push(DhcpOption::NtpServers(config.ntp.clone()));
+        }
+        if !config.routes.is_empty() {
+            let routes = encode_routes(&config.routes);
+            options.push(DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, routes)));
+        }
+        options
+    }
+}
+
+/// A message of an Ethernet client with the options alone that the server looks at.
+///
+/// The decoder of `dhcproto` 0.15 panics on some malformed messages: on an address length of more than 16, and (in debug builds)
+/// on options such as 94 with a wrong length. None of those gets past here.
+fn without_strange_options(payload: &[u8]) -> Option<Vec<u8>> {
+    const FIXED_PART: usize = 240;
+    const ADDRESS_LENGTH: usize = 2;
+    const OPTIONS: [u8; 6] = [12, 50, 53, 54, 55, 61];
+    let (fixed, mut options) = payload.split_at_checked(FIXED_PART)?;
+    if fixed[ADDRESS_LENGTH] != 6 {
+        return None;
+    }
+    let mut kept = fixed.to_vec();
+    loop {
+        options = match options {
+            [] | [255, ..] => break,
+            [0, rest @ ..] => rest,
+            [code, length, rest @ ..] => {
+                let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+                if OPTIONS.contains(code) {
+                    kept.extend([*code, *length]);
+                    kept.extend(value);
+                }
+                rest
+            }
+            [_] => return None,
+        };
+    }
+    kept.push(255);
+    Some(kept)
+}
+
+fn client_mac(message: &Message) -> Option<Mac> {
+    message.chaddr().try_into().ok().map(Mac)
+}
+
+fn wants(request: &Message, code: OptionCode) -> bool {
+    match request.opts().get(OptionCode::ParameterRequestList) {
+        Some(DhcpOption::ParameterRequestList(codes)) => codes.contains(&code),
+        _ => true,
+    }
+}
+
+/// RFC 3442: for each route the prefix length, as many bytes of the destination as it needs, and the router.
+fn encode_routes(routes: &[Route]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for route in routes {
+        let prefix = route.prefix.min(32);
+        bytes.push(prefix);
+        bytes.extend(&route.destination.octets()[..usize::from(prefix.div_ceil(8))]);
+        bytes.extend(route.router.octets());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhcproto::v4::Flags;
+    use proptest::prelude::{any, prop, proptest};
+
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 1);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 10);
+
+    fn server() -> Dhcp {
+        let dhcp = Dhcp::new(DhcpConfig {
+            server: SERVER,
+            prefix: 24,
+            router: Some(SERVER),
+            dns: vec![SERVER],
+            domain: Some("steppe.test".into()),
+            mtu: Some(1400),
+            ntp: vec![SERVER],
+            lease_time: Duration::from_secs(600),
+            routes: vec![
+                Route { destination: Ipv4Addr::new(169, 254, 169, 254), prefix: 32, router: SERVER },
+                Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, router: SERVER },
+            ],
+        });
+        dhcp.set_lease(Mac::of_machine(1), Lease { address: ADDRESS, hostname: Some("server-vm-0".into()) });
+        dhcp
+    }
+
+    fn ask(dhcp: &Dhcp, kind: MessageType, change: impl FnOnce(&mut Message)) -> Option<(Datagram, Message)> {
+        let mut message = Message::default();
+        message.set_chaddr(&Mac::of_machine(1).0).set_xid(7);
+        message.opts_mut().insert(DhcpOption::MessageType(kind));
+        change(&mut message);
+        let request = Datagram {
+            source_mac: Mac::of_machine(1),
+            destination_mac: Mac::BROADCAST,
+            source: "0.0.0.0:68".parse().unwrap(),
+            destination: "255.255.255.255:67".parse().unwrap(),
+            payload: message.to_vec().unwrap(),
+        };
+        let answer = dhcp.answer(&request, Mac::of_machine(9))?;
+        let message = Message::from_bytes(&answer.payload).unwrap();
+        Some((answer, message))
+    }
+
+    fn request(address: Ipv4Addr) -> impl FnOnce(&mut Message) {
+        move |message| drop(message.opts_mut().insert(DhcpOption::RequestedIpAddress(address)))
+    }
+
+    #[test]
+    fn a_machine_gets_its_lease_with_every_option() {
+        let dhcp = server();
+        let (datagram, offer) = ask(&dhcp, MessageType::Discover, |_| ()).unwrap();
+        assert_eq!(datagram.destination, "10.0.5.10:68".parse().unwrap());
+        assert_eq!((datagram.destination_mac, datagram.source_mac), (Mac::of_machine(1), Mac::of_machine(9)));
+        assert_eq!((offer.opts().msg_type(), offer.yiaddr(), offer.xid()), (Some(MessageType::Offer), ADDRESS, 7));
+        let (_, ack) = ask(&dhcp, MessageType::Request, request(ADDRESS)).unwrap();
+        assert_eq!(ack.opts().msg_type(), Some(MessageType::Ack));
+        for option in [
+            DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
+            DhcpOption::Router(vec![SERVER]),
+            DhcpOption::DomainNameServer(vec![SERVER]),
+            DhcpOption::Hostname("server-vm-0".into()),
+            DhcpOption::DomainName("steppe.test".into()),
+            DhcpOption::InterfaceMtu(1400),
+            DhcpOption::NtpServers(vec![SERVER]),
+            DhcpOption::AddressLeaseTime(600),
+            DhcpOption::Renewal(300),
+            DhcpOption::Rebinding(525),
+            DhcpOption::ServerIdentifier(SERVER),
+        ] {
+            assert_eq!(ack.opts().get(OptionCode::from(&option)), Some(&option));
+        }
+        let Some(DhcpOption::ClasslessStaticRoute(routes)) = ack.opts().get(OptionCode::ClasslessStaticRoute) else {
+            panic!("no routes in {ack:?}")
+        };
+        let routes: Vec<String> = routes.iter().map(|(net, router)| format!("{net} {router}")).collect();
+        assert_eq!(routes, ["169.254.169.254/32 10.0.5.1", "0.0.0.0/0 10.0.5.1"]);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_sent_and_broadcast_when_asked_for() {
+        let (datagram, offer) = ask(&server(), MessageType::Discover, |message| {
+            message.set_flags(Flags::default().set_broadcast());
+            message.opts_mut().insert(DhcpOption::ParameterRequestList(vec![OptionCode::SubnetMask]));
+        })
+        .unwrap();
+        assert_eq!(datagram.destination, "255.255.255.255:68".parse().unwrap());
+        assert_eq!(datagram.destination_mac, Mac::BROADCAST);
+        assert!(offer.opts().get(OptionCode::SubnetMask).is_some() && offer.opts().get(OptionCode::Router).is_none());
+        assert!(offer.opts().get(OptionCode::AddressLeaseTime).is_some());
+    }
+
+    #[test]
+    fn a_renewal_is_answered_to_its_address_and_a_changed_lease_is_refused() {
+        let dhcp = server();
+        let renew = |message: &mut Message| {
+            message.set_ciaddr(ADDRESS);
+        };
+        let (datagram, ack) = ask(&dhcp, MessageType::Request, renew).unwrap();
+        assert_eq!((ack.opts().msg_type(), datagram.destination.ip()), (Some(MessageType::Ack), &ADDRESS));
+        dhcp.set_lease(Mac::of_machine(1), Lease { address: Ipv4Addr::new(10, 0, 5, 99), hostname: None });
+        let (datagram, nak) = ask(&dhcp, MessageType::Request, renew).unwrap();
+        assert_eq!((nak.opts().msg_type(), datagram.destination_mac), (Some(MessageType::Nak), Mac::BROADCAST));
+    }
+
+    #[test]
+    fn it_can_misbehave_and_ignores_strangers() {
+        let dhcp = server();
+        dhcp.set_mode(DhcpMode::Silent);
+        assert!(ask(&dhcp, MessageType::Discover, |_| ()).is_none());
+        dhcp.set_mode(DhcpMode::Refusing);
+        assert!(ask(&dhcp, MessageType::Discover, |_| ()).is_some());
+        let (_, nak) = ask(&dhcp, MessageType::Request, request(ADDRESS)).unwrap();
+        assert_eq!(nak.opts().msg_type(), Some(MessageType::Nak));
+        dhcp.set_mode(DhcpMode::Answering);
+        let other = |message: &mut Message| drop(message.opts_mut().insert(DhcpOption::ServerIdentifier(ADDRESS)));
+        assert!(ask(&dhcp, MessageType::Request, other).is_none());
+        dhcp.remove_lease(Mac::of_machine(1));
+        assert!(ask(&dhcp, MessageType::Discover, |_| ()).is_none());
+        let kinds: Vec<_> = dhcp.requests().into_iter().map(|request| (request.kind, request.answer)).collect();
+        assert_eq!(kinds[0], (MessageType::Discover, None));
+        assert_eq!(kinds[2], (MessageType::Request, Some(MessageType::Nak)));
+        assert_eq!(kinds.len(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let dhcp = server();
+            let send = |payload: Vec<u8>| {
+                let datagram = Datagram {
+                    source_mac: Mac::of_machine(1),
+                    destination_mac: Mac::BROADCAST,
+                    source: "0.0.0.0:68".parse().unwrap(),
+                    destination: "255.255.255.255:67".parse().unwrap(),
+                    payload,
+                };
+                let _ = dhcp.answer(&datagram, Mac::of_machine(9));
+            };
+            send(bytes.clone());
+            // The same with a valid fixed part, so that the options are reached.
+            let mut message = Message::default();
+            message.set_chaddr(&Mac::of_machine(1).0);
+            let mut whole = message.to_vec().unwrap();
+            whole.truncate(240);
+            whole.append(&mut bytes);
+            send(whole);
+        }
+    }
+}

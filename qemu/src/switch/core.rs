@@ -1,0 +1,389 @@
+//! What the switch decides, without any I/O: which frame goes where, and when.
+
+use crate::switch::Mac;
+use crate::switch::fault::{Action, ActiveFault, Fault, FaultCounters, FaultId};
+use crate::switch::pcap::{Capture, Ring};
+use crate::switch::random::Random;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// Names a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub(crate) usize);
+
+/// What passed through one port. "In" is from the machine into the switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames from the machine.
+    pub frames_in: u64,
+    /// Bytes from the machine.
+    pub bytes_in: u64,
+    /// Frames to the machine.
+    pub frames_out: u64,
+    /// Bytes to the machine.
+    pub bytes_out: u64,
+    /// Frames to the machine that were lost because it did not read.
+    pub lost_full: u64,
+    /// Frames from or to the machine that faults, partitions and pulled cables lost.
+    pub lost_fault: u64,
+}
+
+/// A frame that a port is to send now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) port: PortId,
+    pub(crate) frame: Arc<[u8]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PortState {
+    pub(crate) name: String,
+    pub(crate) connected: bool,
+    pub(crate) link_up: bool,
+    pub(crate) counters: PortCounters,
+}
+
+#[derive(Debug)]
+struct Delayed {
+    due: Instant,
+    /// Keeps frames with the same time in order.
+    sequence: u64,
+    delivery: Delivery,
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+impl Eq for Delayed {}
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.sequence).cmp(&(other.due, other.sequence))
+    }
+}
+
+/// The state of a switch.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) ports: Vec<PortState>,
+    stations: HashMap<Mac, PortId>,
+    faults: Vec<ActiveFault>,
+    next_fault: u64,
+    /// Directed pairs between which nothing passes.
+    cuts: BTreeSet<(String, String)>,
+    random: Random,
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    sequence: u64,
+    pub(crate) ring: Ring,
+    pub(crate) capture: Option<Capture<BufWriter<File>>>,
+}
+
+impl Core {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            ports: Vec::new(),
+            stations: HashMap::new(),
+            faults: Vec::new(),
+            next_fault: 0,
+            cuts: BTreeSet::new(),
+            random: Random::new(seed),
+            delayed: BinaryHeap::new(),
+            sequence: 0,
+            ring: Ring::default(),
+            capture: None,
+        }
+    }
+
+    pub(crate) fn add_port(&mut self, name: &str) -> PortId {
+        let port =
+            PortState { name: name.to_owned(), connected: false, link_up: true, counters: PortCounters::default() };
+        self.ports.push(port);
+        PortId(self.ports.len() - 1)
+    }
+
+    pub(crate) fn port_named(&self, name: &str) -> Option<PortId> {
+        self.ports.iter().position(|port| port.name == name).map(PortId)
+    }
+
+    /// A machine came or went. One that went takes its addresses along.
+    pub(crate) fn set_connected(&mut self, port: PortId, connected: bool) {
+        self.ports[port.0].connected = connected;
+        if !connected {
+            self.stations.retain(|_, place| *place != port);
+        }
+    }
+
+    pub(crate) fn add_fault(&mut self, rule: Fault) -> FaultId {
+        let id = FaultId(self.next_fault);
+        self.next_fault += 1;
+        self.faults.push(ActiveFault { id, rule, counters: FaultCounters::default() });
+        id
+    }
+
+    pub(crate) fn remove_fault(&mut self, id: FaultId) -> Option<FaultCounters> {
+        let position = self.faults.iter().position(|fault| fault.id == id)?;
+        Some(self.faults.remove(position).counters)
+    }
+
+    pub(crate) fn fault_counters(&self, id: FaultId) -> Option<FaultCounters> {
+        self.faults.iter().find(|fault| fault.id == id).map(|fault| fault.counters)
+    }
+
+    pub(crate) fn cut(&mut self, from: &str, to: &str) {
+        self.cuts.insert((from.to_owned(), to.to_owned()));
+    }
+
+    pub(crate) fn mend(&mut self, from: &str, to: &str) {
+        self.cuts.remove(&(from.to_owned(), to.to_owned()));
+    }
+
+    pub(crate) fn heal_all(&mut self) {
+        self.faults.clear();
+        self.cuts.clear();
+        self.ports.iter_mut().for_each(|port| port.link_up = true);
+    }
+
+    /// A frame came in from `port`; what is to be sent at once is appended to `out`.
+    pub(crate) fn receive(&mut self, port: PortId, frame: &[u8], now: Instant, out: &mut Vec<Delivery>) {
+        self.record(frame);
+        let counters = &mut self.ports[port.0].counters;
+        counters.frames_in += 1;
+        counters.bytes_in += frame.len() as u64;
+        let Some((destination, source)) = addresses(frame) else { return };
+        if !self.ports[port.0].link_up {
+            self.ports[port.0].counters.lost_fault += 1;
+            return;
+        }
+        if !source.is_group() {
+            self.stations.insert(source, port);
+        }
+        let frame: Arc<[u8]> = frame.into();
+        let place = if destination.is_group() { None } else { self.stations.get(&destination).copied() };
+        match place {
+            Some(place) if place == port => {}
+            Some(place) => self.pass(port, place, &frame, now, out),
+            None => {
+                for place in (0..self.ports.len()).map(PortId) {
+                    if place != port && self.ports[place.0].connected {
+                        self.pass(port, place, &frame, now, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Frames whose delay is over at `now`.
+    pub(crate) fn release(&mut self, now: Instant, out: &mut Vec<Delivery>) {
+        while self.delayed.peek().is_some_and(|Reverse(first)| first.due <= now) {
+            if let Some(Reverse(first)) = self.delayed.pop() {
+                out.push(first.delivery);
+            }
+        }
+    }
+
+    /// When the next delayed frame is due.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        self.delayed.peek().map(|Reverse(first)| first.due)
+    }
+
+    fn record(&mut self, frame: &[u8]) {
+        let now = SystemTime::now();
+        self.ring.push(now, frame);
+        // A capture that cannot be written ends; the traffic does not.
+        if let Some(Err(_)) = self.capture.as_mut().map(|capture| capture.push(now, frame)) {
+            self.capture = None;
+        }
+    }
+
+    /// Takes a frame from one port to another, through all faults.
+    fn pass(&mut self, from: PortId, to: PortId, frame: &Arc<[u8]>, now: Instant, out: &mut Vec<Delivery>) {
+        let (source, target) = (&self.ports[from.0], &self.ports[to.0]);
+        let mut lost = !target.link_up || self.is_cut(&source.name, &target.name);
+        let (mut due, mut copies) = (now, 1);
+        if !lost {
+            for fault in &mut self.faults {
+                if !fault.applies(&source.name, &target.name, frame, &mut self.random) {
+                    continue;
+                }
+                match fault.action(&mut self.random) {
+                    Action::Drop => {
+                        lost = true;
+                        break;
+                    }
+                    Action::Delay(delay, _) => due += delay,
+                    Action::Duplicate => copies += 1,
+                }
+            }
+        }
+        if lost {
+            self.ports[from.0].counters.lost_fault += 1;
+            return;
+        }
+        for _ in 0..copies {
+            let delivery = Delivery { port: to, frame: Arc::clone(frame) };
+            if due <= now {
+                out.push(delivery);
+            } else {
+                self.sequence += 1;
+                self.delayed.push(Reverse(Delayed { due, sequence: self.sequence, delivery }));
+            }
+        }
+    }
+
+    fn is_cut(&self, from: &str, to: &str) -> bool {
+        !self.cuts.is_empty() && self.cuts.contains(&(from.to_owned(), to.to_owned()))
+    }
+}
+
+/// Destination and source, nothing for what is too short to be a frame.
+fn addresses(frame: &[u8]) -> Option<(Mac, Mac)> {
+    let (destination, rest) = frame.split_first_chunk::<6>()?;
+    let (source, rest) = rest.split_first_chunk::<6>()?;
+    (rest.len() >= 2).then_some((Mac(*destination), Mac(*source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop, prop_assert, proptest};
+    use std::time::Duration;
+
+    fn mac(number: u16) -> Mac {
+        Mac::of_machine(number)
+    }
+
+    fn frame(destination: Mac, source: Mac) -> Vec<u8> {
+        [&destination.0[..], &source.0, &[0x08, 0x06, 1, 2, 3]].concat()
+    }
+
+    /// A switch with three machines, and the port names that a frame went out of.
+    struct Bench(Core, Instant);
+
+    impl Bench {
+        fn new() -> Self {
+            let mut core = Core::new(1);
+            for name in ["a", "b", "c"] {
+                let port = core.add_port(name);
+                core.set_connected(port, true);
+            }
+            Self(core, Instant::now())
+        }
+
+        fn send(&mut self, port: usize, destination: Mac) -> Vec<String> {
+            let mut out = Vec::new();
+            let source = mac(u16::try_from(port).unwrap());
+            self.0.receive(PortId(port), &frame(destination, source), self.1, &mut out);
+            self.names(out)
+        }
+
+        fn after(&mut self, delay: Duration) -> Vec<String> {
+            let mut out = Vec::new();
+            self.0.release(self.1 + delay, &mut out);
+            self.names(out)
+        }
+
+        fn names(&self, out: Vec<Delivery>) -> Vec<String> {
+            out.into_iter().map(|delivery| self.0.ports[delivery.port.0].name.clone()).collect()
+        }
+    }
+
+    #[test]
+    fn it_floods_what_it_does_not_know_and_learns() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.send(0, mac(1)), ["b", "c"]);
+        assert_eq!(bench.send(1, mac(0)), ["a"]);
+        assert_eq!(bench.send(0, mac(1)), ["b"]);
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["b", "c"]);
+        assert_eq!(bench.send(1, mac(1)), [""; 0], "a frame to the sender's own port");
+        bench.0.set_connected(PortId(1), false);
+        assert_eq!(bench.send(0, mac(1)), ["c"], "an address that went with its machine");
+        let counters = bench.0.ports[0].counters;
+        assert_eq!((counters.frames_in, counters.bytes_in, counters.lost_fault), (4, 4 * 17, 0));
+    }
+
+    #[test]
+    fn a_station_that_moves_is_found_at_its_new_port() {
+        let mut bench = Bench::new();
+        bench.send(0, mac(9));
+        let mut out = Vec::new();
+        bench.0.receive(PortId(2), &frame(mac(9), mac(0)), bench.1, &mut out);
+        assert_eq!(bench.send(1, mac(0)), ["c"]);
+    }
+
+    #[test]
+    fn cuts_have_a_direction_and_heal() {
+        let mut bench = Bench::new();
+        bench.0.cut("a", "b");
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["c"]);
+        assert_eq!(bench.send(1, Mac::BROADCAST), ["a", "c"]);
+        bench.0.cut("a", "c");
+        bench.0.mend("a", "b");
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["b"]);
+        bench.0.heal_all();
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["b", "c"]);
+        assert_eq!(bench.0.ports[0].counters.lost_fault, 2);
+    }
+
+    #[test]
+    fn a_pulled_cable_stops_both_directions() {
+        let mut bench = Bench::new();
+        bench.0.ports[0].link_up = false;
+        assert_eq!(bench.send(0, Mac::BROADCAST), [""; 0]);
+        assert_eq!(bench.send(1, Mac::BROADCAST), ["c"]);
+    }
+
+    #[test]
+    fn faults_drop_delay_and_duplicate() {
+        let mut bench = Bench::new();
+        let drop = bench.0.add_fault(Fault::drop().to("b"));
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["c"]);
+        assert_eq!(bench.0.fault_counters(drop), Some(FaultCounters { matched: 1, applied: 1 }));
+        assert!(bench.0.remove_fault(drop).is_some() && bench.0.remove_fault(drop).is_none());
+
+        bench.0.add_fault(Fault::duplicate().to("c"));
+        assert_eq!(bench.send(0, Mac::BROADCAST), ["b", "c", "c"]);
+        bench.0.add_fault(Fault::delay(Duration::from_millis(50)).to("b"));
+        bench.0.add_fault(Fault::delay(Duration::from_millis(10)).from("a"));
+        assert_eq!(bench.send(0, Mac::BROADCAST), [""; 0]);
+        assert_eq!(bench.0.next_release(), Some(bench.1 + Duration::from_millis(10)));
+        assert_eq!(bench.after(Duration::from_millis(59)), ["c", "c"]);
+        assert_eq!(bench.after(Duration::from_millis(60)), ["b"]);
+        assert_eq!(bench.0.next_release(), None);
+    }
+
+    #[test]
+    fn chance_is_reproducible() {
+        let run = |seed| {
+            let mut bench = Bench::new();
+            bench.0.random = Random::new(seed);
+            bench.0.add_fault(Fault::drop().to("b").probability(0.5));
+            (0..200).map(|_| bench.send(0, Mac::BROADCAST).len() == 2).collect::<Vec<_>>()
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5), run(6));
+        let passed = run(5).into_iter().filter(|passed| *passed).count();
+        assert!((70..130).contains(&passed), "{passed}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_panics_or_returns_to_its_port(frames in prop::collection::vec((0usize..3, prop::collection::vec(any::<u8>(), 0..40)), 0..50)) {
+            let mut bench = Bench::new();
+            for (port, bytes) in frames {
+                let mut out = Vec::new();
+                bench.0.receive(PortId(port), &bytes, bench.1, &mut out);
+                prop_assert!(out.iter().all(|delivery| delivery.port != PortId(port)));
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! A machine's serial console: everything it wrote, with times, and a way to type.
+
+use crate::Deadline;
+use crate::vm::lines::LineAssembler;
+use crate::vm::verdict::Verdicts;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Why a console did not show what was waited for. Each variant carries the last lines, because that is what one looks at first.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
+pub enum ConsoleError {
+    #[error("{machine}: no line with {pattern} within {} s; the last ones are:\n{tail}", allowed.as_secs())]
+    Timeout { machine: String, pattern: String, allowed: Duration, tail: String },
+    #[error(
+        "{machine}: the console closed (the machine ended) before a line with {pattern}; the last ones are:\n{tail}"
+    )]
+    Closed { machine: String, pattern: String, tail: String },
+    #[error(
+        "{machine}: while waiting for {pattern} the console showed what a healthy machine does not write:\n{line}\nthe last lines are:\n{tail}"
+    )]
+    Fatal { machine: String, pattern: String, line: String, tail: String },
+    #[error("{machine}: failed to type on the console: {source}")]
+    Input { machine: String, source: io::Error },
+}
+
+/// One line of a console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its place among all lines since the machine's first power-on.
+    pub index: usize,
+    /// When it was complete, since power-on.
+    pub at: Duration,
+    /// The text, without line end and escape sequences.
+    pub text: String,
+}
+
+/// A place in a console's output: what comes after it is new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(usize);
+
+impl Line {
+    /// The place right behind this line.
+    #[must_use]
+    pub fn end(&self) -> Mark {
+        Mark(self.index + 1)
+    }
+}
+
+/// What to look for in a line.
+pub trait Pattern {
+    /// Whether `text` is it.
+    fn matches(&self, text: &str) -> bool;
+    /// How messages name it.
+    fn describe(&self) -> String;
+}
+
+/// A part of the line.
+impl Pattern for str {
+    fn matches(&self, text: &str) -> bool {
+        text.contains(self)
+    }
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Pattern for String {
+    fn matches(&self, text: &str) -> bool {
+        Pattern::matches(self.as_str(), text)
+    }
+    fn describe(&self) -> String {
+        Pattern::describe(self.as_str())
+    }
+}
+
+/// Several parts of one line, in this order.
+impl<const N: usize> Pattern for [&str; N] {
+    fn matches(&self, text: &str) -> bool {
+        self.iter().try_fold(text, |rest, part| rest.split_once(part).map(|(_, rest)| rest)).is_some()
+    }
+    fn describe(&self) -> String {
+        self.map(|part| format!("{part:?}")).join(" then ")
+    }
+}
+
+impl<P: Pattern + ?Sized> Pattern for &P {
+    fn matches(&self, text: &str) -> bool {
+        (**self).matches(text)
+    }
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
+
+/// The console of one machine. It stays the same over power cycles; clones are handles to the same console.
+#[derive(Clone, Debug)]
+pub struct Console {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    machine: String,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    lines: Vec<Line>,
+    assembler: LineAssembler,
+    verdicts: Verdicts,
+    /// The first line that no healthy machine writes.
+    fatal: Option<String>,
+    log: Option<File>,
+    powered_on: Instant,
+    /// Counts power-ons; the reader of an earlier one must not close a later one.
+    boot: u64,
+    input: Option<UnixStream>,
+}
+
+impl Console {
+    /// A console without a machine yet. Lines go to `log` as well, each with its time.
+    #[must_use]
+    pub fn new(machine: &str, log: Option<File>) -> Self {
+        let state = State {
+            lines: Vec::new(),
+            assembler: LineAssembler::default(),
+            verdicts: Verdicts::default(),
+            fatal: None,
+            log,
+            powered_on: Instant::now(),
+            boot: 0,
+            input: None,
+        };
+        let shared = Shared { machine: machine.to_owned(), state: Mutex::new(state), changed: Condvar::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Connects a machine that has just been powered on, and reads what it writes on a thread of its own until it closes.
+    ///
+    /// # Errors
+    /// What duplicating a descriptor can give.
+    pub fn attach(&self, stream: UnixStream) -> io::Result<()> {
+        let mut reader = stream.try_clone()?;
+        let boot = {
+            let mut state = self.state();
+            state.finish_partial();
+            state.boot += 1;
+            state.powered_on = Instant::now();
+            state.assembler = LineAssembler::default();
+            state.fatal = None;
+            state.input = Some(stream);
+            let note = format!("--- {} powered on, time {}\n", self.shared.machine, state.boot);
+            state.write_log(&note);
+            state.boot
+        };
+        let console = self.clone();
+        std::thread::Builder::new().name(format!("console {}", self.shared.machine)).spawn(move || {
+            let mut buffer = [0; 4096];
+            // An error is a connection that is gone, as the end is.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                console.feed(&buffer[..count]);
+            }
+            console.close(boot);
+        })?;
+        Ok(())
+    }
+
+    /// Takes what the machine wrote.
+    fn feed(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        let mut complete = Vec::new();
+        state.assembler.push(bytes, |line| complete.push(line));
+        for text in complete {
+            state.add(text);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn close(&self, boot: u64) {
+        let mut state = self.state();
+        if state.boot == boot {
+            state.finish_partial();
+            state.input = None;
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// The place behind everything that was written so far. The line that has only begun still counts as new.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark(self.state().lines.len())
+    }
+
+    /// Waits for a line anywhere since the first power-on; see [`Console::wait_after`].
+    ///
+    /// # Errors
+    /// [`ConsoleError`], but for `Input`.
+    pub fn wait_for(&self, pattern: impl Pattern, deadline: &Deadline) -> Result<Line, ConsoleError> {
+        self.wait_after(Mark(0), pattern, deadline)
+    }
+
+    /// Waits for a line after `mark`. Lines that are there already count, and so does one without an end yet (a prompt).
+    ///
+    /// # Errors
+    /// When the deadline passes, the machine ends, or it writes a line that is fatal (see [`Console::allow`]).
+    pub fn wait_after(&self, mark: Mark, pattern: impl Pattern, deadline: &Deadline) -> Result<Line, ConsoleError> {
+        let describe = || pattern.describe();
+        self.wait_map(mark, describe, deadline, |line| pattern.matches(&line.text).then(|| line.clone()))
+    }
+
+    /// Waits until `select` makes something of a line after `mark`; `what` names it in messages.
+    ///
+    /// # Errors
+    /// As [`Console::wait_after`].
+    pub fn wait_map<T>(
+        &self,
+        mark: Mark,
+        what: impl Fn() -> String,
+        deadline: &Deadline,
+        mut select: impl FnMut(&Line) -> Option<T>,
+    ) -> Result<T, ConsoleError> {
+        let mut next = mark.0;
+        let mut state = self.state();
+        loop {
+            while let Some(line) = state.lines.get(next) {
+                if let Some(found) = select(line) {
+                    return Ok(found);
+                }
+                next += 1;
+            }
+            if let Some(found) = state.partial().and_then(|line| select(&line)) {
+                return Ok(found);
+            }
+            let (machine, pattern, tail) = (self.shared.machine.clone(), what(), state.tail(20));
+            if let Some(line) = state.fatal.clone() {
+                return Err(ConsoleError::Fatal { machine, pattern, line, tail });
+            }
+            if state.input.is_none() && state.boot > 0 {
+                return Err(ConsoleError::Closed { machine, pattern, tail });
+            }
+            let remaining = deadline.remaining();
+            if remaining.is_zero() {
+                return Err(ConsoleError::Timeout { machine, pattern, allowed: deadline.allowed(), tail });
+            }
+            state = self.shared.changed.wait_timeout(state, remaining).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The first line after `mark` that is there now.
+    #[must_use]
+    pub fn find_after(&self, mark: Mark, pattern: impl Pattern) -> Option<Line> {
+        self.state().lines.iter().skip(mark.0).find(|line| pattern.matches(&line.text)).cloned()
+    }
+
+    /// The first line that is there now.
+    #[must_use]
+    pub fn find(&self, pattern: impl Pattern) -> Option<Line> {
+        self.find_after(Mark(0), pattern)
+    }
+
+    /// All lines after `mark`.
+    #[must_use]
+    pub fn lines_after(&self, mark: Mark) -> Vec<Line> {
+        self.state().lines.iter().skip(mark.0).cloned().collect()
+    }
+
+    /// The last `count` lines as text.
+    #[must_use]
+    pub fn tail(&self, count: usize) -> String {
+        self.state().tail(count)
+    }
+
+    /// Types `text` as it is.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn type_text(&self, text: &str) -> Result<(), ConsoleError> {
+        let input = self.state().input.as_ref().map(UnixStream::try_clone);
+        // Written without the lock: a guest that does not read its console must not stop the reader.
+        let result = input.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()));
+        let result = result.and_then(|mut stream| stream.write_all(text.as_bytes()));
+        result.map_err(|source| ConsoleError::Input { machine: self.shared.machine.clone(), source })
+    }
+
+    /// Types a line and the return key.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn type_line(&self, line: &str) -> Result<(), ConsoleError> {
+        self.type_text(&format!("{line}\r"))
+    }
+
+    /// Takes lines with `part` in them as harmless from now on, although [`crate::vm::FATAL`] lists them. Forgives one that was seen.
+    pub fn allow(&self, part: &str) {
+        let mut state = self.state();
+        state.verdicts.allow(part);
+        if state.fatal.as_ref().is_some_and(|line| line.contains(part)) {
+            state.fatal = None;
+        }
+    }
+
+    /// The first line since power-on that a healthy machine does not write.
+    #[must_use]
+    pub fn fatal(&self) -> Option<String> {
+        self.state().fatal.clone()
+    }
+
+    /// Lets what is written next end up in `log` instead of where it went before.
+    pub fn log_to(&self, log: File) {
+        self.state().log = Some(log);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, text: String) {
+        let line = Line { index: self.lines.len(), at: self.powered_on.elapsed(), text };
+        self.write_log(&format!("[{:9.3}] {}\n", line.at.as_secs_f64(), line.text));
+        if self.fatal.is_none() && self.verdicts.is_fatal(&line.text) {
+            self.fatal = Some(line.text.clone());
+        }
+        self.lines.push(line);
+    }
+
+    /// The line that has begun, with the place it will have.
+    fn partial(&self) -> Option<Line> {
+        let text = self.assembler.partial();
+        (!text.is_empty()).then(|| Line { index: self.lines.len(), at: self.powered_on.elapsed(), text })
+    }
+
+    /// Makes a line of what a machine wrote before it went off in the middle of one.
+    fn finish_partial(&mut self) {
+        if let Some(line) = self.partial() {
+            self.assembler = LineAssembler::default();
+            self.add(line.text);
+        }
+    }
+
+    fn write_log(&mut self, text: &str) {
+        // A log that cannot be written (disk full) must not stop a test; the lines are in memory too.
+        if let Some(Err(_)) = self.log.as_mut().map(|log| log.write_all(text.as_bytes())) {
+            self.log = None;
+        }
+    }
+
+    fn tail(&self, count: usize) -> String {
+        let start = self.lines.len().saturating_sub(count);
+        let lines = self.lines[start..].iter().cloned().chain(self.partial());
+        lines.map(|line| format!("[{:9.3}] {}\n", line.at.as_secs_f64(), line.text)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected() -> (Console, UnixStream) {
+        let console = Console::new("vm", None);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        console.attach(ours).unwrap();
+        (console, theirs)
+    }
+
+    #[test]
+    fn waiting_finds_lines_of_the_past_and_wakes_for_new_ones() {
+        let (console, mut guest) = connected();
+        guest.write_all(b"first\nsecond\n").unwrap();
+        let deadline = Deadline::seconds(10);
+        let second = console.wait_for("second", &deadline).unwrap();
+        assert_eq!((second.index, console.wait_for("first", &deadline).unwrap().index), (1, 0));
+        let waiter =
+            std::thread::spawn(move || console.wait_after(second.end(), ["sec", "nd"], &deadline).unwrap().index);
+        guest.write_all(b"third\nsecond again\n").unwrap();
+        assert_eq!(waiter.join().unwrap(), 3);
+    }
+
+    #[test]
+    fn a_prompt_without_a_line_end_is_found_and_can_be_answered() {
+        let (console, mut guest) = connected();
+        guest.write_all(b"steppe> ").unwrap();
+        console.wait_for("steppe> ", &Deadline::seconds(10)).unwrap();
+        console.type_line("status").unwrap();
+        let mut typed = [0; 7];
+        guest.read_exact(&mut typed).unwrap();
+        assert_eq!(&typed, b"status\r");
+    }
+
+    #[test]
+    fn errors_say_what_happened() {
+        let (console, mut guest) = connected();
+        let short = Deadline::after(Duration::from_millis(20));
+        let error = console.wait_for("never", &short).unwrap_err();
+        assert!(matches!(&error, ConsoleError::Timeout { pattern, .. } if pattern == "\"never\""), "{error}");
+
+        guest.write_all(b"[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n").unwrap();
+        let error = console.wait_for("READY", &Deadline::seconds(10)).unwrap_err();
+        assert!(matches!(&error, ConsoleError::Fatal { line, .. } if line.contains("Attempted")), "{error}");
+
+        console.allow("Kernel panic");
+        guest.write_all(b"half a li").unwrap();
+        drop(guest);
+        let error = console.wait_for("READY", &Deadline::seconds(10)).unwrap_err();
+        assert!(matches!(&error, ConsoleError::Closed { tail, .. } if tail.contains("half a li")), "{error}");
+        assert!(console.type_line("x").is_err());
+    }
+
+    #[test]
+    fn a_new_power_on_continues_the_same_console() {
+        let (console, mut guest) = connected();
+        guest.write_all(b"boot one\nBUG: bad\n").unwrap();
+        console.wait_for("boot one", &Deadline::seconds(10)).unwrap();
+        drop(guest);
+        let mark = console.mark();
+        let (ours, mut guest) = UnixStream::pair().unwrap();
+        console.attach(ours).unwrap();
+        guest.write_all(b"boot two\n").unwrap();
+        let line = console.wait_after(mark, "boot", &Deadline::seconds(10)).unwrap();
+        assert_eq!(line.text, "boot two");
+    }
+}

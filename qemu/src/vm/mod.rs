@@ -1,0 +1,22 @@
+//! One machine: its description, its process, its console and its monitor.
+
+mod argv;
+mod config;
+mod console;
+mod firmware;
+mod lines;
+mod machine;
+mod overlay;
+mod qmp;
+mod tsc;
+mod verdict;
+
+pub use argv::{QEMU, Wiring, argv, replay_script};
+pub use config::{Boot, Disk, DiskBus, DiskFormat, Nic, Smbios, VmConfig};
+pub use console::{Console, ConsoleError, Line, Mark, Pattern};
+pub use firmware::{Firmware, FirmwareError};
+pub use machine::{Vm, VmError};
+pub use overlay::{DiskError, create_empty, create_overlay};
+pub use qmp::{Event, Qmp, QmpError};
+pub use tsc::{TscError, check_clock, host_tsc_khz, tsc_argument};
+pub use verdict::FATAL;
