@@ -1,7 +1,7 @@
 //! As much of Nomad's HTTP API as the suites ask, with a time limit on every request (a client that has no server lets
 //! requests hang).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -25,6 +25,35 @@ pub struct Alloc {
     pub restarts: u64,
 }
 
+/// An answer as it came: for suites that look at more than the JSON of a success.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, empty when there is none.
+    pub body: String,
+    /// How long it took.
+    pub took: Duration,
+    headers: ureq::http::HeaderMap,
+}
+
+impl Answer {
+    /// A header, empty when there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is something else.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
+    }
+}
+
 impl Api {
     /// The API at `address`, for example `127.0.0.1:4646`.
     #[must_use]
@@ -33,6 +62,9 @@ impl Api {
             .timeout_global(Some(Duration::from_secs(15)))
             .http_status_as_error(false)
             .proxy(None)
+            // Redirects are answers too.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .build();
         Self { base: format!("http://{address}"), agent: config.new_agent() }
     }
@@ -58,6 +90,24 @@ impl Api {
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, String> {
         let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", "application/json");
         Self::answer(path, request.send(body.to_string()))
+    }
+
+    /// Sends any request and takes any answer.
+    ///
+    /// # Errors
+    /// When nobody answers in time.
+    pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Answer, String> {
+        let start = Instant::now();
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let failed = |why: &dyn std::fmt::Display| format!("{method} {path}: {why}");
+        let answer = if body.is_empty() {
+            self.agent.run(request.body(()).map_err(|why| failed(&why))?)
+        } else {
+            self.agent.run(request.body(body.to_owned()).map_err(|why| failed(&why))?)
+        };
+        let mut answer = answer.map_err(|why| failed(&why))?;
+        let body = answer.body_mut().read_to_string().map_err(|why| failed(&why))?;
+        Ok(Answer { status: answer.status().as_u16(), body, took: start.elapsed(), headers: answer.headers().clone() })
     }
 
     fn answer(path: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, String> {

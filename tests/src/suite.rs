@@ -43,7 +43,9 @@ pub fn run<T: Send + 'static>(start: fn() -> anyhow::Result<T>, steps: &[Step<T>
         })
         .collect();
     if images.is_none() {
-        eprintln!("no images: run `make qemu-test`, or set {IMAGES_VARIABLE} to the directory that `make image` filled");
+        eprintln!(
+            "no images: run `make qemu-test`, or set {IMAGES_VARIABLE} to the directory that `make image` filled"
+        );
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(shared);

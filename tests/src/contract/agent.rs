@@ -1,0 +1,300 @@
+//! Agents: how they are configured, started, asked and ended.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::command::{self, Ran};
+use super::site::Site;
+use crate::api::Api;
+use crate::wait::until;
+
+/// How long an agent may take from its start to its first answer, on a machine that is busy with other things.
+const START_LIMIT: Duration = Duration::from_secs(40);
+
+/// An agent's configuration, before it is started.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where it will listen, on the default ports.
+    pub ip: Ipv4Addr,
+    site: Site,
+    name: String,
+    base: Value,
+    user: String,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    pub(super) fn server(site: &Site, name: &str, expect: u32) -> Self {
+        let mut setup = Self::new(site, name);
+        setup.base["server"] = json!({ "enabled": true, "bootstrap_expect": expect });
+        setup
+    }
+
+    pub(super) fn client(site: &Site, name: &str, servers: &[Ipv4Addr]) -> Self {
+        let mut setup = Self::new(site, name);
+        setup.base["client"] = json!({
+            "enabled": true,
+            "network_interface": "lo",
+            "servers": servers.iter().map(|ip| format!("{ip}:4647")).collect::<Vec<_>>(),
+            // Metadata addresses of clouds are not asked; drivers other than the one in use cost time.
+            "options": { "fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean", "driver.allowlist": "raw_exec" },
+        });
+        setup.base["plugin"] = json!({ "raw_exec": { "config": { "enabled": true } } });
+        setup
+    }
+
+    fn new(site: &Site, name: &str) -> Self {
+        let ip = site.address();
+        let base = json!({
+            "name": name,
+            "data_dir": site.dir().join(name),
+            "bind_addr": ip,
+            "advertise": { "http": ip, "rpc": ip, "serf": ip },
+            "disable_update_check": true,
+        });
+        Self { ip, site: site.clone(), name: name.into(), base, user: String::new(), env: Vec::new() }
+    }
+
+    /// Adds to the user's configuration file, which is read after the base and wins.
+    #[must_use]
+    pub fn hcl(mut self, text: &str) -> Self {
+        self.user.push_str(text);
+        self.user.push('\n');
+        self
+    }
+
+    /// The servers to join, tried again every second.
+    #[must_use]
+    pub fn join(self, servers: &[Ipv4Addr]) -> Self {
+        let names = json!(servers);
+        self.hcl(&format!("server {{\n server_join {{\n retry_join = {names}\n retry_interval = \"1s\"\n }}\n}}"))
+    }
+
+    /// Sets a variable in the agent's environment.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// The directory with its configuration files.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.site.write(&format!("{}.d/10-base.json", self.name), self.base.to_string());
+        let user = self.site.write(&format!("{}.d/20-user.hcl", self.name), &self.user);
+        user.parent().expect("directory").to_owned()
+    }
+
+    /// Runs the agent to its end: for those that refuse to start.
+    #[must_use]
+    pub fn refused(self) -> Ran {
+        let mut command = self.site.nomad();
+        command.envs(self.env.iter().cloned()).args(["agent", "-config"]).arg(self.config());
+        self.site.finish(command)
+    }
+
+    /// Starts the agent and does not wait.
+    #[must_use]
+    pub fn launch(self) -> Agent {
+        let args = vec!["agent".into(), "-config".into(), self.config().display().to_string()];
+        Agent::launch(&self.site, &self.name, self.ip, args, self.env)
+    }
+
+    /// Starts the agent and waits until its API answers.
+    #[must_use]
+    pub fn start(self) -> Agent {
+        let mut agent = self.launch();
+        agent.answers();
+        agent
+    }
+}
+
+/// A running agent. It is killed when it is dropped; its tasks are ended with the site.
+#[derive(Debug)]
+pub struct Agent {
+    /// Node name.
+    pub name: String,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Its API.
+    pub api: Api,
+    site: Site,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    child: Child,
+}
+
+impl Agent {
+    /// Starts `nomad` with any arguments, as the agent called `name` at `ip`.
+    ///
+    /// # Panics
+    /// When the program cannot be run.
+    #[must_use]
+    pub fn launch(site: &Site, name: &str, ip: Ipv4Addr, args: Vec<String>, env: Vec<(String, String)>) -> Self {
+        let mut command = site.nomad();
+        command.args(&args).envs(env.iter().cloned());
+        let child = spawn(command, site.dir(), name);
+        let api = Api::new(format_args!("{ip}:4646"));
+        Self { name: name.into(), ip, api, site: site.clone(), args, env, child }
+    }
+
+    /// Waits until the API answers.
+    ///
+    /// # Panics
+    /// When the agent ends instead, or says nothing.
+    pub fn answers(&mut self) {
+        let ended = until("the agent's API", START_LIMIT, || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(Some(status)),
+            _ => self.api.get("/v1/agent/self").map(|_| None),
+        });
+        match ended {
+            Ok(None) => {}
+            other => panic!("{} did not start: {other:?}\n{}\n{}", self.name, self.stdout(), self.stderr()),
+        }
+    }
+
+    /// Starts it again, on the same files, and waits until the API answers.
+    ///
+    /// # Panics
+    /// When it has not ended, or does not start.
+    pub fn restart(&mut self) {
+        assert!(!self.is_running(), "{} still runs", self.name);
+        let mut command = self.site.nomad();
+        command.args(&self.args).envs(self.env.iter().cloned());
+        self.child = spawn(command, self.site.dir(), &self.name);
+        self.answers();
+    }
+
+    /// Sends a signal to the agent, and to nothing of its children.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signal to an own child");
+    }
+
+    /// Waits for its end: exit code (minus the signal) and time.
+    ///
+    /// # Panics
+    /// When it has not ended after `limit`.
+    pub fn ends(&mut self, limit: Duration) -> (i32, Duration) {
+        let start = Instant::now();
+        let status = command::wait(&mut self.child, limit);
+        let status = status.unwrap_or_else(|| panic!("{} still runs after {limit:?}:\n{}", self.name, self.stdout()));
+        (command::code(status), start.elapsed())
+    }
+
+    /// Ends it the hard way, as a crash would.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn crash(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("a killed child");
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Panics
+    /// Never, for an own child.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("own child").is_none()
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A path in its data directory.
+    #[must_use]
+    pub fn data(&self, path: &str) -> PathBuf {
+        self.site.dir().join(&self.name).join(path)
+    }
+
+    /// Runs a command of the CLI against this agent.
+    pub fn cli<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        let mut command = self.site.nomad();
+        command.env("NOMAD_ADDR", self.api.base()).args(args);
+        self.site.finish(command)
+    }
+
+    /// The site it lives on.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// What it wrote to standard output since its last start: banner and log.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        command::text(&self.site.dir().join(format!("{}.stdout", self.name)))
+    }
+
+    /// What it wrote to standard error since its last start.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        command::text(&self.site.dir().join(format!("{}.stderr", self.name)))
+    }
+
+    /// Waits until it knows a leader; returns the leader's RPC address.
+    ///
+    /// # Panics
+    /// When there is none after `limit`.
+    pub fn leader(&self, limit: Duration) -> String {
+        until("a leader", limit, || self.api.leader()).unwrap()
+    }
+
+    /// Waits until the cluster can take clients: a leader, and a keyring (clients that come earlier are refused, and
+    /// try again much later).
+    ///
+    /// # Panics
+    /// When it cannot after `limit`.
+    pub fn takes_clients(&self, limit: Duration) {
+        until("the keyring", limit, || {
+            let keys = self.api.get("/.well-known/jwks.json")?;
+            if keys["keys"].as_array().is_some_and(|k| !k.is_empty()) { Ok(()) } else { Err(keys.to_string()) }
+        })
+        .unwrap();
+    }
+
+    /// Waits until the node called `name` has `status`; returns its id.
+    ///
+    /// # Panics
+    /// When it has not after `limit`.
+    pub fn node(&self, name: &str, status: &str, limit: Duration) -> String {
+        until(&format!("{name} {status}"), limit, || {
+            let nodes = self.api.nodes()?;
+            let found = nodes.iter().find(|n| n.0 == name && n.2 == status).map(|n| n.1.clone());
+            found.ok_or_else(|| format!("{nodes:?}"))
+        })
+        .unwrap()
+    }
+}
+
+fn spawn(mut command: Command, dir: &Path, name: &str) -> Child {
+    let file = |kind: &str| File::create(dir.join(format!("{name}.{kind}"))).expect("output file");
+    command.stdout(file("stdout")).stderr(file("stderr"));
+    command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"))
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (out, err) = (self.stdout(), self.stderr());
+            let lines: Vec<_> = out.lines().collect();
+            let last = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("--- {}, standard error:\n{err}\n--- {}, last of standard output:\n{last}", self.name, self.name);
+        }
+        // Both fail only when it is gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
