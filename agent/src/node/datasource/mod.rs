@@ -1,0 +1,111 @@
+//! Where metadata and user-data come from: one file for each source, behind one small trait.
+
+mod dmi;
+mod hints;
+mod http;
+mod media;
+mod nocloud;
+pub mod superblock;
+
+use std::path::Path;
+
+pub use dmi::Dmi;
+pub use hints::{Hints, hints};
+pub use http::{Get, HttpError};
+pub use media::{MediaError, Volume, volumes};
+pub use nocloud::NoCloud;
+
+use crate::{cmdline::Cmdline, node::userdata::Metadata};
+
+/// What is known of the machine before anything is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Platform {
+    /// The kernel's command line.
+    pub cmdline: Cmdline,
+    /// What the firmware says.
+    pub dmi: Dmi,
+}
+
+impl Platform {
+    /// Reads `/proc/cmdline` and the DMI files below `root`.
+    #[must_use]
+    pub fn read(root: &Path) -> Self {
+        let cmdline = std::fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
+        Self { cmdline: Cmdline::parse(&cmdline), dmi: Dmi::read(root) }
+    }
+}
+
+/// How sure a datasource is that it is the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detection {
+    /// The machine is known to be elsewhere.
+    Absent,
+    /// Only looking tells.
+    Possible,
+    /// The command line or the firmware names it.
+    Named,
+}
+
+/// What one look needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// Where the file system begins.
+    pub root: &'a Path,
+    /// What is known of the machine.
+    pub platform: &'a Platform,
+    /// Whether an address is there, so that asking by HTTP can work.
+    pub online: bool,
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// Where, for people: `nocloud (/dev/vdb)`.
+    pub source: String,
+    /// Who this machine is.
+    pub metadata: Metadata,
+    /// The user-data, as it came. May hold secrets.
+    pub user_data: Vec<u8>,
+    /// Whether there was vendor-data, which this version does not read.
+    pub vendor_data: bool,
+    /// The network configuration, as it came.
+    pub network_config: Option<String>,
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seed").field("source", &self.source).field("metadata", &self.metadata).finish_non_exhaustive()
+    }
+}
+
+/// What one look gave.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Metadata.
+    Found(Seed),
+    /// Nothing yet; what was looked at, for people.
+    Nothing(String),
+    /// Something is there and cannot be read; why.
+    Failed(String),
+}
+
+/// A place that metadata comes from.
+pub trait Datasource {
+    /// Short name, as `ds=` has it.
+    fn name(&self) -> &'static str;
+
+    /// Whether this machine is likely to have it. Looks at facts only, asks nobody.
+    fn detect(&self, platform: &Platform) -> Detection;
+
+    /// Whether it may be somewhere else than on the network, so that it is worth a look before there is an address.
+    fn is_local(&self, platform: &Platform) -> bool;
+
+    /// Looks once; bounded by its own timeouts.
+    fn look(&self, look: &Look<'_>) -> Outcome;
+}
+
+/// All datasources, in the order in which they are asked: media before the network.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Datasource>> {
+    vec![Box::new(NoCloud)]
+}

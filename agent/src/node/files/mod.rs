@@ -1,0 +1,10 @@
+//! Writing the files of a plan, below a root directory.
+
+mod atomic;
+mod owner;
+pub mod roots;
+mod write;
+
+pub use atomic::{FileError, write_atomically};
+pub use owner::{Accounts, Owner};
+pub use write::{Note, apply};

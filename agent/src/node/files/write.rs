@@ -1,0 +1,185 @@
+//! From the files of a plan to the file system.
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::{PermissionsExt as _, lchown},
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    atomic::{FileError, write_then},
+    owner::{Accounts, Owner},
+};
+use crate::node::userdata::File;
+
+/// Something about a written file that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The file, as the user-data names it.
+    pub path: String,
+    /// What.
+    pub message: String,
+}
+
+/// Writes all files below `root`, in order. A file whose owner is unknown belongs to root and is closed to others,
+/// which a note says.
+///
+/// # Errors
+/// At the first file that cannot be written; those before it stay.
+pub fn apply(root: &Path, files: &[File], accounts: &Accounts) -> Result<Vec<Note>, FileError> {
+    let mut notes = Vec::new();
+    // `append` adds to what the image or an earlier entry wrote, not to what an earlier run of this program wrote.
+    let mut begun = HashSet::new();
+    for file in files {
+        let (owner, mode) = match accounts.owner(&file.user, &file.group) {
+            Some(owner) => (owner, file.mode),
+            None => {
+                let message =
+                    format!("owner {}:{} is unknown here: root:root, closed to others", file.user, file.group);
+                notes.push(Note { path: file.path.clone(), message });
+                (Owner { uid: 0, gid: 0 }, file.mode & 0o700)
+            }
+        };
+        let target = prepare(root, &file.path, owner)?;
+        let mut content = Vec::new();
+        if file.append {
+            content = existing(root, &target, &file.path, begun.contains(&file.path))?;
+        }
+        content.extend_from_slice(&file.content.0);
+        begun.insert(file.path.clone());
+        write_then(&target, &content, mode, |new| {
+            chown(new, owner)?;
+            // chown(2) clears set-id bits.
+            fs::set_permissions(new, fs::Permissions::from_mode(mode)).map_err(FileError::io("set the mode of", new))
+        })?;
+    }
+    Ok(notes)
+}
+
+/// What `append` adds to. A first append to a file of `/etc` starts from the image's own version.
+fn existing(root: &Path, target: &Path, path: &str, begun: bool) -> Result<Vec<u8>, FileError> {
+    let template = path
+        .strip_prefix("/etc/")
+        .map(|rest| root.join(crate::paths::ETC_TEMPLATE.trim_start_matches('/')).join(rest))
+        .filter(|template| !begun && template.is_file());
+    let source = template.as_deref().unwrap_or(target);
+    match fs::read(source) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(FileError::io("read", source)),
+    }
+}
+
+/// Makes the directories above a file and returns its place. Every directory on the way below `root` must be a real
+/// one: a symbolic link could lead out of the writable places. New directories belong to the file's owner, as in
+/// cloud-init.
+fn prepare(root: &Path, path: &str, owner: Owner) -> Result<PathBuf, FileError> {
+    let relative = Path::new(path.trim_start_matches('/'));
+    let mut place = root.to_owned();
+    let parents = relative.parent().unwrap_or(Path::new(""));
+    for part in parents.components() {
+        let Component::Normal(part) = part else { continue };
+        place.push(part);
+        match fs::symlink_metadata(&place) {
+            Ok(meta) if meta.is_symlink() => {
+                return Err(FileError::Symlink { path: root.join(relative), link: place });
+            }
+            Ok(_) => {}
+            Err(_) => {
+                fs::create_dir(&place).map_err(FileError::io("create the directory", &place))?;
+                fs::set_permissions(&place, fs::Permissions::from_mode(0o755))
+                    .map_err(FileError::io("set the mode of", &place))?;
+                chown(&place, owner)?;
+            }
+        }
+    }
+    Ok(root.join(relative))
+}
+
+/// Gives a path to its owner. Where this process is not root (a desk, a test) everything belongs to whoever runs it.
+fn chown(path: &Path, owner: Owner) -> Result<(), FileError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    lchown(path, Some(owner.uid), Some(owner.gid)).map_err(FileError::io("give an owner to", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::node::userdata::{Contents, Position};
+
+    fn file(path: &str, content: &str) -> File {
+        File {
+            path: path.into(),
+            content: Contents(content.into()),
+            user: "root".into(),
+            group: "root".into(),
+            mode: 0o644,
+            append: false,
+            defer: false,
+            at: Position::START,
+        }
+    }
+
+    fn setup() -> (tempfile::TempDir, Accounts) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        (dir, Accounts::parse("nomad:x:990:990:::", "nomad:x:990:"))
+    }
+
+    #[test]
+    fn parents_content_and_mode() {
+        let (dir, accounts) = setup();
+        let file = File { mode: 0o600, user: "nomad".into(), group: "nomad".into(), ..file("/opt/a/b.hcl", "x") };
+        assert!(apply(dir.path(), &[file], &accounts).unwrap().is_empty());
+        let path = dir.path().join("opt/a/b.hcl");
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o600);
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!((meta.uid(), meta.gid()), (990, 990));
+            assert_eq!(fs::metadata(dir.path().join("opt/a")).unwrap().uid(), 990);
+        }
+    }
+
+    #[test]
+    fn an_unknown_owner_closes_the_file_and_the_rest_is_written() {
+        let (dir, accounts) = setup();
+        let strange = File { user: "consul".into(), group: "consul".into(), ..file("/etc/a", "x") };
+        let notes = apply(dir.path(), &[strange, file("/etc/b", "y")], &accounts).unwrap();
+        assert!(notes[0].message.contains("consul:consul"));
+        assert_eq!(fs::metadata(dir.path().join("etc/a")).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(dir.path().join("etc/b").exists());
+    }
+
+    #[test]
+    fn links_do_not_lead_out() {
+        let (dir, accounts) = setup();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("etc/link")).unwrap();
+        let error = apply(dir.path(), &[file("/etc/link/a", "x")], &accounts).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"));
+        // The last part may be a link: it is replaced, not followed.
+        std::os::unix::fs::symlink(outside.path().join("victim"), dir.path().join("etc/last")).unwrap();
+        apply(dir.path(), &[file("/etc/last", "x")], &accounts).unwrap();
+        assert!(!outside.path().join("victim").exists());
+        assert!(!fs::symlink_metadata(dir.path().join("etc/last")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn append_adds_to_the_image_and_not_to_an_earlier_run() {
+        let (dir, accounts) = setup();
+        let template = dir.path().join("usr/share/steppe/etc");
+        fs::create_dir_all(&template).unwrap();
+        fs::write(template.join("hosts"), "a\n").unwrap();
+        fs::write(dir.path().join("etc/hosts"), "a\n").unwrap();
+        let append = |text: &str| File { append: true, ..file("/etc/hosts", text) };
+        for _ in 0..2 {
+            apply(dir.path(), &[append("b\n"), append("c\n")], &accounts).unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("etc/hosts")).unwrap(), "a\nb\nc\n");
+        }
+    }
+}

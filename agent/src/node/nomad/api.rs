@@ -1,0 +1,98 @@
+//! Nomad's HTTP interface, as far as the agent asks it. Every request has its own time limit: a client without a
+//! reachable server answers nothing at all (contract 48).
+
+use std::{io::Read as _, time::Duration};
+
+use serde_json::Value;
+use ureq::Agent;
+
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Answers longer than this, in bytes, are cut.
+const MAX_BODY: u64 = 1 << 20;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Body, as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON, when the status says that all is well.
+    #[must_use]
+    pub fn json(&self) -> Option<Value> {
+        (self.status == 200).then(|| serde_json::from_str(&self.body).ok()).flatten()
+    }
+}
+
+/// One Nomad.
+#[derive(Debug, Clone)]
+pub struct Api {
+    agent: Agent,
+    base: String,
+}
+
+impl Api {
+    /// The Nomad at `host:port`; `limit` is the time for one answer.
+    #[must_use]
+    pub fn new(authority: &str, limit: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT.min(limit)))
+            .timeout_global(Some(limit))
+            .max_idle_connections(0)
+            .user_agent("Steppe")
+            .build();
+        Self { agent: config.into(), base: format!("http://{authority}") }
+    }
+
+    /// `GET`; `None` when there is no answer in time.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<Answer> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call().ok()?;
+        read(&mut response)
+    }
+
+    /// `PUT` without a body; `None` when there is no answer in time.
+    #[must_use]
+    pub fn put(&self, path: &str) -> Option<Answer> {
+        let mut response = self.agent.put(format!("{}{path}", self.base)).send_empty().ok()?;
+        read(&mut response)
+    }
+}
+
+fn read(response: &mut ureq::http::Response<ureq::Body>) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    response.body_mut().as_reader().take(MAX_BODY).read_to_end(&mut bytes).ok()?;
+    Some(Answer { status: response.status().as_u16(), body: String::from_utf8_lossy(&bytes).into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{clock, testing::serve};
+
+    #[test]
+    fn answers_and_silence() {
+        let server =
+            serve(|path| if path == "/v1/a" { (200, "\"x\"".into()) } else { (500, "No cluster leader".into()) });
+        let api = Api::new(&server.address().to_string(), Duration::from_secs(5));
+        assert_eq!(api.get("/v1/a").unwrap().json(), Some("x".into()));
+        let answer = api.put("/v1/b").unwrap();
+        assert_eq!((answer.status, answer.json()), (500, None));
+    }
+
+    #[test]
+    fn silence_ends_in_time() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = Api::new(&listener.local_addr().unwrap().to_string(), Duration::from_millis(300));
+        let start = clock::now();
+        assert_eq!(api.get("/"), None);
+        assert!(clock::now() - start < Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,299 @@
+//! What the user's files say to Nomad, held against the promise of the image's role.
+
+use serde::Serialize;
+
+use super::hcl::{self, Item, Value};
+use crate::{
+    facts::Role,
+    node::userdata::{Finding, Position, Verdict},
+    paths::NOMAD_CONFIG_DIR,
+};
+
+/// What the agent needs to know of the user's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// `server { enabled = true }`.
+    pub server: bool,
+    /// `client { enabled = true }`.
+    pub client: bool,
+    /// `server.bootstrap_expect`.
+    pub bootstrap_expect: Option<u32>,
+    /// `server.server_join.retry_join`, `server.retry_join`, `server_join.start_join`.
+    pub join: Vec<String>,
+    /// `client.servers` and `client.server_join.retry_join`.
+    pub servers: Vec<String>,
+    /// `data_dir`.
+    pub data_dir: Option<String>,
+    /// `name`.
+    pub name: Option<String>,
+    /// `ports.http`.
+    pub http_port: Option<u16>,
+    /// `tls.http`: the agent, which has no TLS, cannot ask this Nomad.
+    pub http_tls: bool,
+    /// `addresses.http` or `bind_addr`, when they are addresses.
+    pub http_address: Option<String>,
+}
+
+impl Summary {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A summary and what is wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What the files say.
+    pub summary: Summary,
+    /// What is wrong with them.
+    pub findings: Vec<Finding>,
+}
+
+/// Whether Nomad reads a file of this path: directly below its directory, with one of two endings (hidden files too).
+#[must_use]
+pub fn is_config(path: &str) -> bool {
+    let name = path.strip_prefix(NOMAD_CONFIG_DIR).and_then(|rest| rest.strip_prefix('/'));
+    name.is_some_and(|name| !name.contains('/') && (name.ends_with(".hcl") || name.ends_with(".json")))
+}
+
+/// Checks files (path and content) in the order in which Nomad merges them.
+#[must_use]
+pub fn check(files: &[(String, Vec<u8>)], role: Role) -> Report {
+    let mut report = Report::default();
+    let mut broken = false;
+    for (path, content) in files {
+        let parsed = match std::str::from_utf8(content) {
+            Ok(text) => hcl::parse(text).map_err(|error| (error.at, error.message)),
+            Err(_) => Err((Position::START, "not UTF-8 text".to_owned())),
+        };
+        match parsed {
+            Ok(items) => report.read(path, &items, role),
+            Err((at, message)) => {
+                broken = true;
+                report.refuse(path, at, message, false);
+            }
+        }
+    }
+    let nothing = !report.summary.server && !report.summary.client && !broken;
+    if nothing {
+        let wanted = if role == Role::Client { "client" } else { "server" };
+        let message = format!(
+            "no file in {NOMAD_CONFIG_DIR} enables Nomad: write one with `{wanted} {{ enabled = true }}` by write_files"
+        );
+        report.findings.push(Finding::new(Verdict::Refused, Position::START, "write_files", message));
+    }
+    report
+}
+
+impl Report {
+    fn refuse(&mut self, path: &str, at: Position, message: impl Into<String>, role: bool) {
+        let mut finding = Finding::new(Verdict::Refused, at, "", message);
+        finding.file = Some(path.to_owned());
+        finding.role = role;
+        self.findings.push(finding);
+    }
+
+    fn read(&mut self, path: &str, items: &[Item], role: Role) {
+        for item in items {
+            let value = &item.value;
+            match item.keys[0].as_str() {
+                "server" => {
+                    for block in blocks(value) {
+                        self.server(path, item.at, block, role);
+                    }
+                }
+                "client" => {
+                    for block in blocks(value) {
+                        self.client(path, item.at, block, role);
+                    }
+                }
+                "data_dir" => set(&mut self.summary.data_dir, string(value)),
+                "name" => set(&mut self.summary.name, string(value)),
+                "bind_addr" if self.summary.http_address.is_none() => {
+                    set(&mut self.summary.http_address, string(value));
+                }
+                "addresses" => {
+                    for inner in blocks(value) {
+                        set(&mut self.summary.http_address, field(inner, "http").and_then(string));
+                    }
+                }
+                "ports" => {
+                    for inner in blocks(value) {
+                        set(&mut self.summary.http_port, field(inner, "http").and_then(number));
+                    }
+                }
+                "tls" => {
+                    let on = |inner: &[Item]| field(inner, "http").is_some_and(truth);
+                    self.summary.http_tls |= blocks(value).into_iter().any(on);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn server(&mut self, path: &str, at: Position, block: &[Item], role: Role) {
+        if field(block, "enabled").is_some_and(truth) {
+            self.summary.server = true;
+            if !role.allows_server() {
+                self.refuse(path, at, promise("server", role), true);
+            }
+        }
+        set(&mut self.summary.bootstrap_expect, field(block, "bootstrap_expect").and_then(number));
+        let mut names = Vec::new();
+        for key in ["retry_join", "start_join"] {
+            names.extend(strings(field(block, key)));
+            for join in block.iter().filter(|i| i.keys[0] == "server_join").flat_map(|i| blocks(&i.value)) {
+                names.extend(strings(field(join, key)));
+            }
+        }
+        if !names.is_empty() {
+            // A later file replaces the list of an earlier one.
+            self.summary.join = names;
+        }
+    }
+
+    fn client(&mut self, path: &str, at: Position, block: &[Item], role: Role) {
+        if field(block, "enabled").is_some_and(truth) {
+            self.summary.client = true;
+            if !role.allows_client() {
+                self.refuse(path, at, promise("client", role), true);
+            }
+        }
+        self.summary.servers.extend(strings(field(block, "servers")));
+        for join in block.iter().filter(|i| i.keys[0] == "server_join").flat_map(|i| blocks(&i.value)) {
+            self.summary.servers.extend(strings(field(join, "retry_join")));
+        }
+    }
+}
+
+fn promise(block: &str, role: Role) -> String {
+    format!(
+        "{block} {{ enabled = true }} in a {role} image: take the {block} image for this machine, or remove the block"
+    )
+}
+
+/// A block may be an object or a list of objects (JSON).
+fn blocks(value: &Value) -> Vec<&[Item]> {
+    match value {
+        Value::Object(items) => vec![items],
+        Value::List(values) => values.iter().flat_map(blocks).collect(),
+        _ => vec![],
+    }
+}
+
+/// The last value of a key of a block.
+fn field<'a>(block: &'a [Item], key: &str) -> Option<&'a Value> {
+    block.iter().rfind(|item| item.keys[0] == key).map(|item| &item.value)
+}
+
+/// Nomad turns strings into booleans as Go's `strconv.ParseBool` does.
+fn truth(value: &Value) -> bool {
+    match value {
+        Value::Bool(b) => *b,
+        Value::String(s) => matches!(s.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        Value::Number(n) => n != "0",
+        _ => false,
+    }
+}
+
+fn string(value: &Value) -> Option<String> {
+    match value {
+        Value::String(s) if !s.is_empty() => Some(s.clone()),
+        _ => None,
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    match value {
+        Value::String(s) | Value::Number(s) => s.parse().ok(),
+        _ => None,
+    }
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::List(values)) => values.iter().filter_map(string).collect(),
+        Some(single) => string(single).into_iter().collect(),
+        None => vec![],
+    }
+}
+
+/// "Empty" values do not override, as in Nomad.
+fn set<T>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(texts: &[&str], role: Role) -> Report {
+        let file = |(n, text): (usize, &&str)| (format!("/etc/nomad.d/{n}.hcl"), text.as_bytes().to_vec());
+        check(&texts.iter().enumerate().map(file).collect::<Vec<_>>(), role)
+    }
+
+    #[test]
+    fn paths_that_nomad_reads() {
+        assert!(is_config("/etc/nomad.d/a.hcl") && is_config("/etc/nomad.d/.b.json"));
+        assert!(
+            !is_config("/etc/nomad.d/a/b.hcl")
+                && !is_config("/etc/nomad.d/a.hcl~")
+                && !is_config("/etc/nomad.dx/a.hcl")
+        );
+    }
+
+    #[test]
+    fn the_reference_client() {
+        let text = "client {\n enabled = true\n servers = [\"a:4647\", \"b:4647\"]\n}\nports { http = 5646 }\n";
+        let report = report(&[text], Role::Client);
+        assert!(report.findings.is_empty());
+        assert_eq!(report.summary.servers, ["a:4647", "b:4647"]);
+        assert_eq!(report.summary.http_port, Some(5646));
+    }
+
+    #[test]
+    fn roles_are_promises_in_every_notation() {
+        for text in ["client { enabled = true }", "{\"client\":[{\"enabled\":\"true\"}]}", "client = { enabled = 1 }"] {
+            let found = report(&["server { enabled = true }", text], Role::Server).findings;
+            assert_eq!(found.len(), 1, "{text}");
+            assert!(
+                found[0].role
+                    && found[0]
+                        .to_string()
+                        .contains("/etc/nomad.d/1.hcl:1:1: client { enabled = true } in a server image")
+            );
+            assert!(report(&[text], Role::Dev).findings.is_empty());
+        }
+        assert!(report(&["server { enabled = true }\nclient { enabled = false }"], Role::Server).findings.is_empty());
+    }
+
+    #[test]
+    fn neither_role_is_said_with_the_way_out() {
+        let found = report(&["server { enabled = false }"], Role::Client).findings;
+        assert!(found[0].message.contains("client { enabled = true }") && !found[0].role);
+    }
+
+    #[test]
+    fn a_broken_file_is_the_only_complaint() {
+        let found = report(&["server {\n"], Role::Server).findings;
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].at, Position { line: 1, column: 8 });
+    }
+
+    #[test]
+    fn later_lists_replace_and_servers_add_up() {
+        let report = report(
+            &[
+                "server { enabled = true retry_join = [\"a\"] }\nclient { servers = [\"x\"] }",
+                "server { server_join { retry_join = [\"b\", \"c\"] } }\nclient { servers = [\"y\"] }",
+            ],
+            Role::Dev,
+        );
+        assert_eq!(report.summary.join, ["b", "c"]);
+        assert_eq!(report.summary.servers, ["x", "y"]);
+    }
+}

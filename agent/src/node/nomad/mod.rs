@@ -1,0 +1,11 @@
+//! Nomad: what it is told, when it is started, and whether it is well.
+
+pub mod api;
+pub mod check;
+pub mod config;
+pub mod gate;
+pub mod guard;
+pub mod hcl;
+pub mod health;
+mod json;
+pub mod unit;

@@ -1,0 +1,201 @@
+//! From a plan that is applied to a Nomad that runs: address, names, time, configuration, the gate, the unit.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use super::Steward;
+use crate::{
+    node::{
+        clock,
+        files::{Accounts, FileError, Owner, write_atomically},
+        net::dhcp::Lease,
+        nomad::{
+            config::{Facts, agent_json},
+            gate::{self, Gate},
+            unit::unit,
+        },
+        report::Waiting,
+        time,
+        userdata::Plan,
+    },
+    notice,
+    notify::Message,
+    paths, warning,
+};
+
+/// Time that the clock may take before Nomad starts anyway.
+const CLOCK: Duration = Duration::from_secs(4);
+/// Time that a client waits for the servers before it starts anyway.
+const GATE: Duration = Duration::from_secs(90);
+
+impl Steward {
+    /// Starts Nomad; waits for an address as long as it takes.
+    pub(super) fn launch(&mut self, plan: &Plan) {
+        let (interface, lease) = self.await_lease();
+        let hostname = self.hostname(plan);
+        if plan.hostname.is_none() {
+            self.set_hostname(&hostname);
+        }
+        self.write_hosts(plan, &hostname);
+        self.set_clock(plan);
+        self.report.phase("time");
+        let mut waiting = Waiting::default();
+        while let Err(error) = self.configure(plan, &hostname, &interface, &lease) {
+            warning!("{error}");
+            waiting.tick("a place for Nomad's configuration and data");
+            self.shared.wait(Duration::from_secs(5), |_| None::<()>);
+        }
+        if plan.nomad.client && !plan.nomad.server {
+            self.hold_back(plan);
+        }
+        self.report.tell(&[Message::Start("nomad".into()), Message::Phase("nomad-started".into())]);
+    }
+
+    fn await_lease(&mut self) -> (String, Lease) {
+        let mut waiting = Waiting::default();
+        let found = loop {
+            let found = self.shared.wait(Duration::from_secs(1), |view| view.primary().cloned());
+            if let Some(found) = found {
+                break found;
+            }
+            let what = self.shared.view().describe_wait();
+            self.report.awaits(Some(&what));
+            waiting.tick(&what);
+        };
+        self.report.awaits(None);
+        self.report_addresses();
+        found
+    }
+
+    pub(super) fn report_addresses(&mut self) {
+        let view = self.shared.view();
+        let addresses = view
+            .leases
+            .iter()
+            .map(|(name, lease)| (name.clone(), vec![format!("{}/{}", lease.address, lease.prefix)]))
+            .collect();
+        self.report.update(|status| status.addresses = addresses);
+    }
+
+    /// Certificates and Nomad's garbage collection need a clock that is about right.
+    fn set_clock(&mut self, plan: &Plan) {
+        let servers = self.time_servers(plan);
+        if servers.is_empty() {
+            return;
+        }
+        match time::ask(&servers, None, CLOCK) {
+            Ok(answer) => self.step_clock(&answer),
+            Err(why) => warning!("the clock is not set: {why}"),
+        }
+    }
+
+    pub(super) fn time_servers(&self, plan: &Plan) -> Vec<String> {
+        let view = self.shared.view();
+        let mut dhcp = Vec::new();
+        for server in view.leases.iter().flat_map(|(_, lease)| &lease.ntp) {
+            if !dhcp.contains(server) {
+                dhcp.push(*server);
+            }
+        }
+        // The public pool is a name: without a resolver it can only cost time.
+        let resolver = view.leases.iter().any(|(_, lease)| !lease.dns.is_empty());
+        if plan.ntp.servers.is_empty() && dhcp.is_empty() && !resolver {
+            return vec![];
+        }
+        time::servers(&plan.ntp, &dhcp)
+    }
+
+    pub(super) fn step_clock(&self, answer: &time::Answer) {
+        match time::set(answer, UNIX_EPOCH + Duration::from_secs(self.facts.epoch)) {
+            Ok(Some(off)) => notice!("the clock was off by {:.1} s, set from {}", -off, answer.server),
+            Ok(None) => {}
+            Err(why) => warning!("the clock is not set: {why}"),
+        }
+    }
+
+    fn configure(&self, plan: &Plan, hostname: &str, interface: &str, lease: &Lease) -> Result<(), FileError> {
+        let accounts = Accounts::read(&self.root);
+        // A client needs root for its drivers, so a machine that is both runs as root.
+        let root_owner = Owner { uid: 0, gid: 0 };
+        let owner = if plan.nomad.client { root_owner } else { accounts.owner("nomad", "nomad").unwrap_or(root_owner) };
+        let data = plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA);
+        self.data_dir(&self.below_root(data), owner, if plan.nomad.client { 0o700 } else { 0o755 })?;
+        let config = agent_json(&Facts {
+            hostname,
+            address: lease.address,
+            interface,
+            raft_multiplier: self.options.raft_multiplier,
+            user: &plan.nomad,
+        });
+        let path = self.below_root(paths::NOMAD_AGENT_CONFIG);
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(dir).map_err(FileError::io("create the directory", dir))?;
+        write_atomically(&path, &serde_json::to_vec_pretty(&config).unwrap_or_default(), 0o600)?;
+        give(&path, owner)?;
+        let units = self.below_root(paths::UNITS_DIR);
+        fs::create_dir_all(&units).map_err(FileError::io("create the directory", &units))?;
+        let spec = unit(&self.root, plan.nomad.client, owner);
+        write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o644)
+    }
+
+    /// Makes Nomad's data directory, and gives it to the user that Nomad runs as. What is in it changes hands only
+    /// when the directory did not belong to that user: walking a large one costs time at every boot.
+    fn data_dir(&self, path: &Path, owner: Owner, mode: u32) -> Result<(), FileError> {
+        use std::os::unix::fs::MetadataExt as _;
+        if !path.exists() {
+            fs::create_dir_all(path).map_err(FileError::io("create the directory", path))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+                .map_err(FileError::io("set the mode of", path))?;
+            return give(path, owner);
+        }
+        let meta = fs::metadata(path).map_err(FileError::io("read", path))?;
+        if meta.uid() == owner.uid { Ok(()) } else { give_all(path, owner) }
+    }
+
+    fn below_root(&self, path: &str) -> std::path::PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Holds a client's start back until a server can register it.
+    fn hold_back(&mut self, plan: &Plan) {
+        let what = "a server that can register clients";
+        let mut waiting = Waiting::default();
+        let start = clock::now();
+        self.report.awaits(Some(what));
+        let result = gate::wait(&plan.nomad.servers, plan.nomad.http_port, GATE, |_| waiting.tick(what));
+        self.report.awaits(None);
+        match result {
+            Gate::Open(after) if after > Duration::from_secs(1) => {
+                notice!("the servers were ready after {:.1} s", after.as_secs_f64());
+            }
+            Gate::Open(_) | Gate::Unknown => {}
+            Gate::TimedOut => {
+                warning!("no server is ready after {} s: starting anyway", (clock::now() - start).as_secs());
+            }
+        }
+    }
+}
+
+fn give(path: &Path, owner: Owner) -> Result<(), FileError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    chown(path, Some(owner.uid), Some(owner.gid)).map_err(FileError::io("give an owner to", path))
+}
+
+fn give_all(path: &Path, owner: Owner) -> Result<(), FileError> {
+    give(path, owner)?;
+    for entry in fs::read_dir(path).map_err(FileError::io("read", path))?.filter_map(Result::ok) {
+        let kind = entry.file_type().map_err(FileError::io("read", &entry.path()))?;
+        if kind.is_dir() {
+            give_all(&entry.path(), owner)?;
+        } else if kind.is_file() {
+            give(&entry.path(), owner)?;
+        }
+    }
+    Ok(())
+}

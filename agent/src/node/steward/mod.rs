@@ -1,0 +1,148 @@
+//! The node's sequence: seed, plan, files, network, time, Nomad, health. It may wait; the network's loop never waits
+//! for it.
+
+mod apply;
+mod find;
+mod launch;
+mod watch;
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    datasource::{Platform, Seed},
+    net::Shared,
+    options::{OnRefuse, Options},
+    report::{Report, Waiting},
+    userdata::{Finding, Plan, Verdict, judge_network_config},
+};
+use crate::{error, facts::ImageFacts, info, notice, warning};
+
+/// Everything the sequence works with.
+#[derive(Debug)]
+pub struct Steward {
+    /// Where the file system begins.
+    pub root: PathBuf,
+    /// What the image says about itself.
+    pub facts: ImageFacts,
+    /// What is known of the machine.
+    pub platform: Platform,
+    /// What the command line asks.
+    pub options: Options,
+    /// The network and the devices.
+    pub shared: Arc<Shared>,
+    /// The node's voice.
+    pub report: Report,
+}
+
+/// A seed and how it was come by.
+#[derive(Debug)]
+struct Found {
+    seed: Seed,
+    /// From the last boot: the metadata could not be had at this one.
+    stale: bool,
+}
+
+impl Steward {
+    /// Runs for ever.
+    pub fn run(mut self) -> ! {
+        let plan = loop {
+            let found = self.find();
+            self.report.phase("datasource");
+            let plan = self.plan(&found);
+            self.report.phase("plan");
+            match self.apply(&plan) {
+                Ok(()) => self.report.phase("files"),
+                Err(why) => {
+                    self.complain(&[why], &found.seed);
+                    continue;
+                }
+            }
+            if self.may_start(&plan) {
+                self.remember(&found);
+                break plan;
+            }
+            let refusals: Vec<String> = plan.refused().map(ToString::to_string).collect();
+            self.complain(&refusals, &found.seed);
+        };
+        self.launch(&plan);
+        self.watch(&plan)
+    }
+
+    /// Makes the plan, publishes it and says what is in it.
+    fn plan(&mut self, found: &Found) -> Plan {
+        let mut plan = Plan::from_user_data(&found.seed.user_data, &found.seed.metadata, self.facts.role);
+        if found.seed.vendor_data {
+            let message = "vendor-data is not read by this version of Steppe";
+            plan.findings.push(Finding::new(
+                Verdict::Ignored,
+                super::userdata::Position::START,
+                "vendor-data",
+                message,
+            ));
+        }
+        plan.findings.extend(found.seed.network_config.as_deref().map(judge_network_config));
+        for finding in &plan.findings {
+            match finding.verdict {
+                Verdict::Applied => info!("{finding}"),
+                Verdict::Ignored => notice!("{finding}"),
+                // Said again while the node waits for something better.
+                Verdict::Refused => error!("{finding}"),
+            }
+        }
+        self.publish(&plan, found);
+        plan
+    }
+
+    fn publish(&mut self, plan: &Plan, found: &Found) {
+        let mut findings: Vec<String> =
+            plan.findings.iter().filter(|f| f.verdict != Verdict::Applied).map(ToString::to_string).collect();
+        if found.stale {
+            findings.push("stale-metadata: the metadata of an earlier boot is used".into());
+        }
+        let path = self.root.join(crate::paths::PLAN.trim_start_matches('/'));
+        let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
+        if let Err(error) = super::files::write_atomically(&path, &json, 0o644) {
+            warning!("{error}");
+        }
+        self.report.update(|status| {
+            status.instance_id.clone_from(&plan.instance_id);
+            status.datasource = Some(found.seed.source.clone());
+            status.findings = findings;
+        });
+    }
+
+    /// Whether Nomad may be started with what the plan leaves of the user-data.
+    fn may_start(&self, plan: &Plan) -> bool {
+        let refused = plan.refused().count();
+        if refused == 0 {
+            return true;
+        }
+        let promise = plan.refused().any(|finding| finding.role);
+        let go_on = self.options.on_refuse == OnRefuse::Continue && !promise && !plan.nomad.is_empty();
+        if go_on {
+            warning!("{refused} refused: going on, because of steppe.on_refuse=continue");
+        }
+        go_on
+    }
+
+    /// Says what is wrong every ten seconds, until another seed is there.
+    fn complain(&mut self, reasons: &[String], seed: &Seed) {
+        self.report.awaits(Some("user-data that can be applied"));
+        let mut waiting = Waiting::default();
+        loop {
+            let devices = self.shared.view().devices;
+            self.shared.wait(std::time::Duration::from_secs(5), |view| (view.devices != devices).then_some(()));
+            if waiting.due(super::clock::now()) {
+                for reason in reasons {
+                    error!("{reason}");
+                }
+                error!("Nomad is not started: correct the user-data and start the machine again");
+            }
+            if self.look().is_ok_and(|found| found.user_data != seed.user_data || found.metadata != seed.metadata) {
+                notice!("the user-data has changed");
+                self.report.awaits(None);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Watching Nomad for as long as the machine lives.
+
+use std::{fs, net::Ipv4Addr, sync::Arc, thread, time::Duration};
+
+use super::Steward;
+use crate::{
+    info,
+    node::{
+        clock,
+        nomad::{
+            api::Api,
+            guard::Guard,
+            health::{self, Health, Patience},
+        },
+        report::Waiting,
+        time,
+        userdata::Plan,
+    },
+    notice,
+    notify::Message,
+    paths,
+    status::{InitStatus, UnitState},
+    warning,
+};
+
+/// Pause between looks until Nomad is well for the first time.
+const EAGER: Duration = Duration::from_millis(500);
+/// Pause between looks afterwards.
+const CALM: Duration = Duration::from_secs(5);
+/// Longer than a server without a leader needs to say so (contract 6).
+const ANSWER: Duration = Duration::from_secs(7);
+/// Between two looks at the clock.
+const CLOCK: Duration = Duration::from_secs(3600);
+
+impl Steward {
+    /// Runs for ever.
+    pub(super) fn watch(&mut self, plan: &Plan) -> ! {
+        let api = Api::new(&authority(plan), ANSWER);
+        let mut guard = plan
+            .nomad
+            .server
+            .then(|| Guard::new(&plan.nomad.join, plan.nomad.bootstrap_expect, clock::now()))
+            .flatten();
+        let mut patience = Patience::default();
+        let mut waiting = Waiting::default();
+        let mut clock_due = clock::now() + CLOCK;
+        let mut was_well = None;
+        loop {
+            let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
+            let health = match self.down() {
+                Some(what) => Health::Awaits { what, restart_helps: false },
+                None => health::look(&api, &plan.nomad, &own),
+            };
+            self.tell(plan, &health, was_well);
+            match &health {
+                Health::Well { .. } => waiting = Waiting::default(),
+                Health::Awaits { what, .. } => waiting.tick(what),
+            }
+            was_well = Some(health.is_well());
+            if patience.judge(&health, clock::now()) {
+                warning!("Nomad is up but not well: starting it anew");
+                self.report.tell(&[Message::Restart("nomad".into())]);
+            }
+            if let Some(line) = guard.as_mut().and_then(|guard| guard.step(&api, clock::now())) {
+                notice!("{line}");
+            }
+            if clock::now() >= clock_due {
+                clock_due = clock::now() + CLOCK;
+                self.check_clock(plan);
+            }
+            let pause = if self.report.status().ready_at_ms.is_none() { EAGER } else { CALM };
+            let changes = self.shared.view().changes;
+            if self.shared.wait(pause, |view| (view.changes != changes).then_some(())).is_some() {
+                self.report_addresses();
+            }
+        }
+    }
+
+    /// What init says of a Nomad that does not run: then there is nobody to ask, and starting it is init's business.
+    fn down(&self) -> Option<String> {
+        let text = fs::read(self.root.join(paths::INIT_STATUS.trim_start_matches('/'))).ok()?;
+        let status: InitStatus = serde_json::from_slice(&text).ok()?;
+        let nomad = status.units.iter().find(|unit| unit.name == "nomad")?;
+        let last = nomad.last_exit.as_deref().unwrap_or("it did not start");
+        match nomad.state {
+            UnitState::BackOff | UnitState::Degraded => Some(format!("Nomad to stay up ({last})")),
+            UnitState::Stopped | UnitState::Stopping => Some("Nomad to be started again (it was asked to stop)".into()),
+            UnitState::Waiting | UnitState::Starting | UnitState::Ready => None,
+        }
+    }
+
+    /// Says what changed.
+    fn tell(&mut self, plan: &Plan, health: &Health, was_well: Option<bool>) {
+        match health {
+            Health::Well { leader } => {
+                self.report.awaits(None);
+                let first = self.report.status().ready_at_ms.is_none();
+                if first {
+                    self.ready(plan);
+                } else if was_well == Some(false) {
+                    notice!("Nomad is well again");
+                }
+                if first || was_well != Some(true) {
+                    self.report.tell(&[Message::Status("healthy".into())]);
+                }
+                let leader = leader.clone();
+                self.report.update(|status| {
+                    status.healthy = true;
+                    status.leader = leader;
+                });
+            }
+            Health::Awaits { what, .. } => {
+                if was_well == Some(true) {
+                    warning!("Nomad is not well: it awaits {what}");
+                }
+                self.report.awaits(Some(what));
+                self.report.update(|status| {
+                    status.healthy = false;
+                    status.leader = None;
+                });
+            }
+        }
+    }
+
+    /// The line that the whole boot is for; once.
+    fn ready(&mut self, plan: &Plan) {
+        let now = clock::now();
+        self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
+        let address = self.shared.view().primary().map(|(_, lease)| lease.address.to_string());
+        let name = self.report.status().hostname.clone().unwrap_or_else(|| self.hostname(plan));
+        notice!(
+            "READY role={} name={name} address={} nomad={} seconds={:.2}",
+            self.facts.role,
+            address.as_deref().unwrap_or("none"),
+            self.facts.nomad.version,
+            now.as_secs_f64()
+        );
+        self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
+    }
+
+    /// Asks for the time beside the watch, which a slow server must not hold up.
+    fn check_clock(&self, plan: &Plan) {
+        let servers = self.time_servers(plan);
+        let epoch = std::time::UNIX_EPOCH + Duration::from_secs(self.facts.epoch);
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            match time::ask(&servers, None, Duration::from_secs(10)).and_then(|answer| time::set(&answer, epoch)) {
+                Ok(Some(off)) => notice!("the clock was off by {:.1} s", -off),
+                Ok(None) => {}
+                Err(why) => info!("the clock is not checked: {why}"),
+            }
+            drop(shared);
+        });
+    }
+}
+
+/// Where Nomad's HTTP interface is: on loopback, unless the user binds it to one address.
+fn authority(plan: &Plan) -> String {
+    let port = plan.nomad.http_port.unwrap_or(4646);
+    let bound = plan.nomad.http_address.as_deref().and_then(|text| {
+        let ips: Vec<std::net::IpAddr> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        ips.iter().find(|ip| ip.is_loopback()).or(ips.first()).copied()
+    });
+    match bound {
+        Some(ip) if !ip.is_unspecified() => std::net::SocketAddr::new(ip, port).to_string(),
+        _ => format!("127.0.0.1:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::nomad::check::Summary;
+
+    #[test]
+    fn where_nomad_listens() {
+        let of = |address: Option<&str>, port| {
+            let nomad = Summary { http_address: address.map(str::to_owned), http_port: port, ..Summary::default() };
+            authority(&Plan { nomad, ..Plan::default() })
+        };
+        assert_eq!(of(None, None), "127.0.0.1:4646");
+        assert_eq!(of(Some("0.0.0.0"), Some(5646)), "127.0.0.1:5646");
+        assert_eq!(of(Some("10.0.0.1 127.0.0.1"), None), "127.0.0.1:4646");
+        assert_eq!(of(Some("10.0.0.1"), None), "10.0.0.1:4646");
+        assert_eq!(of(Some("{{ GetPrivateIP }}"), None), "127.0.0.1:4646");
+    }
+}

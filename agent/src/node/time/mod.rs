@@ -1,0 +1,6 @@
+//! The wall clock, by SNTP.
+
+mod ask;
+pub mod sntp;
+
+pub use ask::{Answer, ask, servers, set};

@@ -1,0 +1,252 @@
+//! The plan: everything that a node does because of its metadata, in one typed value.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Serialize, Serializer};
+
+use super::{
+    Ntp, commands,
+    finding::{Finding, Position, Verdict},
+    format::Format,
+    hostname,
+    hosts::{self, HostsMode},
+    keys, ntp, write_files, yaml,
+};
+use crate::{facts::Role, node::nomad::check};
+
+/// What a datasource knows beside the user-data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Who this machine is to its cloud.
+    pub instance_id: Option<String>,
+    /// The name the cloud gave it.
+    pub local_hostname: Option<String>,
+}
+
+/// The content of a file: no message, status or `Debug` output shows it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Contents(pub Vec<u8>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+impl Serialize for Contents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("<{} bytes>", self.0.len()))
+    }
+}
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct File {
+    /// Absolute, normal (no `.` or `..`), below a writable root.
+    pub path: String,
+    /// What goes in.
+    pub content: Contents,
+    /// Owner, by name or number.
+    pub user: String,
+    /// Group, by name or number.
+    pub group: String,
+    /// Permissions, as for `chmod(2)`.
+    pub mode: u32,
+    /// Behind what is there, instead of in its place.
+    pub append: bool,
+    /// After all that are not deferred.
+    pub defer: bool,
+    /// Where the content stands in the user-data.
+    pub at: Position,
+}
+
+/// Everything that a node does because of its metadata. As JSON it shows no content of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Who this machine is to its cloud.
+    pub instance_id: Option<String>,
+    /// Its name, set before Nomad starts.
+    pub hostname: Option<String>,
+    /// Its full name.
+    pub fqdn: Option<String>,
+    /// What becomes of `/etc/hosts`.
+    pub hosts: HostsMode,
+    /// Files in the order in which they are written.
+    pub files: Vec<File>,
+    /// Where the time comes from.
+    pub ntp: Ntp,
+    /// What the files say about Nomad.
+    pub nomad: check::Summary,
+    /// What is said about each key.
+    pub findings: Vec<Finding>,
+}
+
+impl Plan {
+    /// Makes the plan of a machine in an image of `role`. What is wrong is a finding: a plan always comes out, so that
+    /// everything that is wrong is said at once.
+    #[must_use]
+    pub fn from_user_data(user_data: &[u8], metadata: &Metadata, role: Role) -> Self {
+        let mut plan = Self { instance_id: metadata.instance_id.clone(), ..Self::default() };
+        let document = match Format::detect(user_data) {
+            Ok(Format::Empty) => None,
+            Ok(Format::CloudConfig(text)) => match yaml::load(text) {
+                Ok(document) => Some(document),
+                Err(error) => {
+                    plan.findings.push(keys::whole(error.at, error.message));
+                    None
+                }
+            },
+            Err(error) => {
+                plan.findings.push(keys::whole(Position::START, error.to_string()));
+                None
+            }
+        };
+        let mut config = document.as_ref().and_then(|d| d.root.as_ref()).filter(|root| !root.is_null());
+        if let Some(root) = config.filter(|root| root.mapping().is_none()) {
+            let message = format!("a #cloud-config must be a map of keys, not {}", root.describe());
+            plan.findings.push(keys::whole(root.at, message));
+            config = None;
+        }
+        let findings = &mut plan.findings;
+        if let Some(document) = &document {
+            keys::judge(document, findings);
+        }
+        let names = hostname::names(config, metadata.local_hostname.as_deref(), findings);
+        (plan.hostname, plan.fqdn) = (names.hostname, names.fqdn);
+        plan.hosts = hosts::mode(config, findings);
+        plan.files = write_files::write_files(config, findings);
+        plan.files.sort_by_key(|file| file.defer);
+        plan.ntp = ntp::ntp(config, findings);
+        commands::commands(config, findings);
+        plan.check_nomad(role);
+        plan.note_applied(config);
+        plan
+    }
+
+    /// Reads Nomad's configuration in the files and holds it against the image's role.
+    fn check_nomad(&mut self, role: Role) {
+        let readable = !self.findings.iter().any(|f| f.verdict == Verdict::Refused && f.key.is_empty());
+        let report = check::check(&self.nomad_files(), role);
+        if readable || !report.summary.is_empty() {
+            self.findings.extend(report.findings);
+        }
+        self.nomad = report.summary;
+    }
+
+    /// The files below `/etc/nomad.d` as Nomad will find them, by name in byte order.
+    #[must_use]
+    pub fn nomad_files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for file in self.files.iter().filter(|f| check::is_config(&f.path)) {
+            let content = files.entry(file.path.clone()).or_default();
+            if !file.append {
+                content.clear();
+            }
+            content.extend_from_slice(&file.content.0);
+        }
+        files.into_iter().collect()
+    }
+
+    /// Says of the keys that were read, and about which nothing was said yet, that they take effect.
+    fn note_applied(&mut self, config: Option<&yaml::Node>) {
+        for (key, _) in config.and_then(yaml::Node::mapping).unwrap_or_default() {
+            let name = key.text().unwrap_or("");
+            let inner =
+                |f: &Finding| f.key == name || f.key.strip_prefix(name).is_some_and(|r| r.starts_with(['.', '[']));
+            if !self.findings.iter().any(inner) {
+                self.findings.push(Finding::new(Verdict::Applied, key.at, name, "takes effect"));
+            }
+        }
+        self.findings.sort_by_key(|f| (f.file.is_some(), f.at));
+    }
+
+    /// Findings that keep Nomad from being started.
+    pub fn refused(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|f| f.verdict == Verdict::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SERVER: &str = "#cloud-config
+hostname: server-vm-0
+write_files:
+- path: /etc/nomad.d/server.hcl
+  content: |
+    server {
+      enabled = true
+      bootstrap_expect = 3
+      server_join { retry_join = [\"server-vm-0\", \"server-vm-1\", \"server-vm-2\"] }
+    }
+";
+
+    fn plan(text: &str, role: Role) -> Plan {
+        let metadata = Metadata { instance_id: Some("i-1".into()), local_hostname: Some("meta".into()) };
+        Plan::from_user_data(text.as_bytes(), &metadata, role)
+    }
+
+    #[test]
+    fn the_reference_server_is_applied_whole() {
+        let plan = plan(SERVER, Role::Server);
+        assert_eq!(plan.refused().count(), 0, "{:?}", plan.findings);
+        assert_eq!(plan.hostname.as_deref(), Some("server-vm-0"));
+        assert_eq!(plan.files.len(), 1);
+        assert_eq!(plan.nomad.bootstrap_expect, Some(3));
+        assert_eq!(plan.nomad.join.len(), 3);
+        assert_eq!(plan.findings.iter().filter(|f| f.verdict == Verdict::Applied).count(), 2);
+    }
+
+    #[test]
+    fn a_server_in_a_client_image_is_refused_with_file_and_line() {
+        let plan = plan(SERVER, Role::Client);
+        let refused: Vec<String> = plan.refused().map(ToString::to_string).collect();
+        assert!(
+            refused[0].starts_with("refused: /etc/nomad.d/server.hcl:1:1: server { enabled = true }"),
+            "{refused:?}"
+        );
+        assert!(plan.refused().all(|f| f.role));
+    }
+
+    #[test]
+    fn json_shows_no_content() {
+        let text = serde_json::to_string(&plan(SERVER, Role::Server)).unwrap();
+        assert!(text.contains("/etc/nomad.d/server.hcl") && !text.contains("bootstrap_expect = "), "{text}");
+    }
+
+    #[test]
+    fn broken_yaml_names_line_and_column_and_nothing_else() {
+        let plan = plan("#cloud-config\nhostname: a\nwrite_files: [\n", Role::Server);
+        let refused: Vec<String> = plan.refused().map(ToString::to_string).collect();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].starts_with("refused: user-data:"), "{refused:?}");
+    }
+
+    #[test]
+    fn deferred_files_come_last() {
+        let text = "#cloud-config\nwrite_files:\n- {path: /etc/a, defer: true}\n- {path: /etc/b}\n";
+        let plan = plan(text, Role::Dev);
+        assert_eq!(plan.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["/etc/b", "/etc/a"]);
+    }
+
+    #[test]
+    fn no_configuration_at_all_is_refused_with_the_way_out() {
+        let plan = plan("", Role::Server);
+        assert!(plan.refused().next().unwrap().message.contains("/etc/nomad.d"), "{:?}", plan.findings);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_a_plan(bytes: Vec<u8>) {
+            let _ = Plan::from_user_data(&bytes, &Metadata::default(), Role::Client);
+        }
+
+        #[test]
+        fn any_cloud_config_makes_a_plan(text in "(hostname|write_files|ntp|runcmd|packages|users|: |\n|- |  |path|content|\\[|\\]|/etc/a|a|'|yes|0644|,|permissions){0,40}") {
+            let _ = plan(&format!("#cloud-config\n{text}"), Role::Server);
+        }
+    }
+}
