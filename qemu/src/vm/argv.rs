@@ -29,7 +29,8 @@ pub enum Wiring {
 pub fn argv(config: &VmConfig, wiring: &Wiring) -> Vec<OsString> {
     let mut args = Args::default();
     args.plain(["-nodefaults", "-no-user-config"]).pair("-display", "none");
-    args.pair("-name", value(&config.name)).pair("-machine", "q35").pair("-cpu", "max");
+    args.pair("-name", value(&config.name)).pair("-machine", "q35");
+    args.pair("-cpu", config.accelerator.processor());
     args.pair("-accel", config.accelerator.argument(TRANSLATION_CACHE_MIB));
     args.pair("-smp", config.cpus.to_string()).pair("-m", format!("{}M", config.memory_mib));
     args.pair("-action", "reboot=reset,shutdown=poweroff,panic=exit-failure");
@@ -278,7 +279,7 @@ mod tests {
 -display none
 -name server-vm-0
 -machine q35
--cpu max
+-cpu max,cx16=off
 -accel tcg,tb-size=512
 -smp 1
 -m 256M
@@ -323,6 +324,7 @@ mod tests {
         let text = text(&config, &harness());
         for line in [
             "-accel kvm",
+            "-cpu max",
             "-rtc base=1999-12-31T23:59:00,clock=vm",
             "-drive if=pflash,unit=0,format=raw,readonly=on,file=/f/CODE.fd",
             "-drive if=pflash,unit=1,format=raw,file=/d/VARS.fd",
