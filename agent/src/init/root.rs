@@ -115,7 +115,7 @@ fn agent(name: String, arguments: &[&str], environment: &[(&str, &str)]) -> Unit
 }
 
 fn node() -> UnitSpec {
-    agent("node".into(), &["node"], &[])
+    UnitSpec { notifies: true, ..agent("node".into(), &["node"], &[]) }
 }
 
 fn console(tty: &str) -> UnitSpec {

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     sys::{
-        resource::{Resource, setrlimit},
+        resource::{RLIM_INFINITY, Resource, setrlimit},
         socket::{AddressFamily, SockFlag, SockType, socket},
         stat::{Mode, umask},
         time::TimeSpec,
@@ -64,7 +64,13 @@ pub(super) fn loopback_up() -> nix::Result<()> {
 /// Limits and the file mode mask that everything on the node starts with.
 pub(super) fn limits() {
     umask(Mode::from_bits_truncate(0o022));
-    for (resource, limit) in [(Resource::RLIMIT_NOFILE, NOFILE), (Resource::RLIMIT_CORE, 0)] {
+    let limits = [
+        (Resource::RLIMIT_NOFILE, NOFILE),
+        (Resource::RLIMIT_CORE, 0),
+        // The kernel's default follows the memory; Nomad's tasks are limited by their control groups instead.
+        (Resource::RLIMIT_NPROC, RLIM_INFINITY),
+    ];
+    for (resource, limit) in limits {
         if let Err(why) = setrlimit(resource, limit, limit) {
             warning!("failed to set the limit {resource:?} to {limit}: {why}");
         }
