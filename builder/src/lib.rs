@@ -1,1 +1,4 @@
-//! See the crate's description in Cargo.toml.
+//! Builds bootable Steppe images without root, loop devices or containers.
+
+pub mod content;
+pub mod nomad;
