@@ -17,8 +17,7 @@ fn run(lab: &Lab, machine: &str, command: &str) -> (i32, Vec<Line>) {
     let console = lab.machine(machine).console();
     let mark = console.mark();
     console.type_line(command).unwrap();
-    // The echo of the command has no such line: it holds no status.
-    let done = console.wait_after(mark, ["GUEST done "], &lab.deadline(20)).unwrap();
+    let done = console.wait_after(mark, "GUEST done ", &lab.deadline(20)).unwrap();
     let status = done.text.rsplit(' ').next().unwrap().parse().unwrap();
     (status, console.lines_after(mark))
 }
@@ -74,7 +73,7 @@ fn two_machines_a_network_and_a_cloud() {
 
     // DHCP: silent at first, then a lease with everything.
     lab.services().dhcp().set_mode(DhcpMode::Silent);
-    let dhcp = "udhcpc -i eth0 -q -n -t 2 -T 1 -O staticroutes -O ntpsrv";
+    let dhcp = "udhcpc -s /udhcpc.sh -i eth0 -q -n -t 2 -T 1 -O staticroutes -O ntpsrv";
     fails(&lab, "server-vm-0", dhcp);
     lab.services().dhcp().set_mode(DhcpMode::Answering);
     let lease = |machine| {

@@ -299,7 +299,8 @@ fn client_mac(message: &Message) -> Option<Mac> {
 
 fn wants(request: &Message, code: OptionCode) -> bool {
     match request.opts().get(OptionCode::ParameterRequestList) {
-        Some(DhcpOption::ParameterRequestList(codes)) => codes.contains(&code),
+        // By number: an option that this code encodes itself has no name in `dhcproto`.
+        Some(DhcpOption::ParameterRequestList(codes)) => codes.iter().any(|wanted| u8::from(*wanted) == u8::from(code)),
         _ => true,
     }
 }
@@ -400,13 +401,17 @@ mod tests {
     fn only_what_was_asked_for_is_sent_and_broadcast_when_asked_for() {
         let (datagram, offer) = ask(&server(), MessageType::Discover, |message| {
             message.set_flags(Flags::default().set_broadcast());
-            message.opts_mut().insert(DhcpOption::ParameterRequestList(vec![OptionCode::SubnetMask]));
+            message.opts_mut().insert(DhcpOption::ParameterRequestList(vec![
+                OptionCode::SubnetMask,
+                OptionCode::ClasslessStaticRoute,
+            ]));
         })
         .unwrap();
         assert_eq!(datagram.destination, "255.255.255.255:68".parse().unwrap());
         assert_eq!(datagram.destination_mac, Mac::BROADCAST);
         assert!(offer.opts().get(OptionCode::SubnetMask).is_some() && offer.opts().get(OptionCode::Router).is_none());
         assert!(offer.opts().get(OptionCode::AddressLeaseTime).is_some());
+        assert!(offer.opts().get(OptionCode::ClasslessStaticRoute).is_some());
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Console {
         self.shared.changed.notify_all();
     }
 
-    /// The place behind everything that was written so far. The line that has only begun still counts as new.
+    /// The place behind all lines that were written so far. A line that has only begun still counts as new.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark(self.state().lines.len())
@@ -207,13 +207,23 @@ impl Console {
         self.wait_after(Mark(0), pattern, deadline)
     }
 
-    /// Waits for a line after `mark`. Lines that are there already count, and so does one without an end yet (a prompt).
+    /// Waits for a line after `mark`. Lines that are there already count; one without an end yet does not, since more of it may come
+    /// (see [`Console::wait_prompt`]).
     ///
     /// # Errors
     /// When the deadline passes, the machine ends, or it writes a line that is fatal (see [`Console::allow`]).
     pub fn wait_after(&self, mark: Mark, pattern: impl Pattern, deadline: &Deadline) -> Result<Line, ConsoleError> {
         let describe = || pattern.describe();
         self.wait_map(mark, describe, deadline, |line| pattern.matches(&line.text).then(|| line.clone()))
+    }
+
+    /// Waits for a line that has begun but not ended: something that asks for input.
+    ///
+    /// # Errors
+    /// As [`Console::wait_after`].
+    pub fn wait_prompt(&self, pattern: impl Pattern, deadline: &Deadline) -> Result<Line, ConsoleError> {
+        let describe = || format!("{} as a prompt", pattern.describe());
+        self.wait(describe, deadline, |state| state.partial().filter(|line| pattern.matches(&line.text)))
     }
 
     /// Waits until `select` makes something of a line after `mark`; `what` names it in messages.
@@ -228,15 +238,26 @@ impl Console {
         mut select: impl FnMut(&Line) -> Option<T>,
     ) -> Result<T, ConsoleError> {
         let mut next = mark.0;
+        self.wait(what, deadline, |state| {
+            while let Some(line) = state.lines.get(next) {
+                next += 1;
+                if let Some(found) = select(line) {
+                    return Some(found);
+                }
+            }
+            None
+        })
+    }
+
+    fn wait<T>(
+        &self,
+        what: impl Fn() -> String,
+        deadline: &Deadline,
+        mut select: impl FnMut(&State) -> Option<T>,
+    ) -> Result<T, ConsoleError> {
         let mut state = self.state();
         loop {
-            while let Some(line) = state.lines.get(next) {
-                if let Some(found) = select(line) {
-                    return Ok(found);
-                }
-                next += 1;
-            }
-            if let Some(found) = state.partial().and_then(|line| select(&line)) {
+            if let Some(found) = select(&state) {
                 return Ok(found);
             }
             let (machine, pattern, tail) = (self.shared.machine.clone(), what(), state.tail(20));
@@ -389,7 +410,9 @@ mod tests {
     fn a_prompt_without_a_line_end_is_found_and_can_be_answered() {
         let (console, mut guest) = connected();
         guest.write_all(b"steppe> ").unwrap();
-        console.wait_for("steppe> ", &Deadline::seconds(10)).unwrap();
+        console.wait_prompt("steppe> ", &Deadline::seconds(10)).unwrap();
+        let short = Deadline::after(Duration::from_millis(20));
+        assert!(console.wait_for("steppe", &short).is_err(), "a line without an end is not a line yet");
         console.type_line("status").unwrap();
         let mut typed = [0; 7];
         guest.read_exact(&mut typed).unwrap();

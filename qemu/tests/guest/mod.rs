@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order of their dependencies; those that the kernel has built in are left out.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "virtio_blk",
     "failover",
     "net_failover",
@@ -21,6 +21,7 @@ const MODULES: [&str; 16] = [
     "fat",
     "vfat",
     "nls_ascii",
+    "nls_cp437",
 ];
 
 /// What the guest is made of.
@@ -55,11 +56,11 @@ impl Guest {
 fn initramfs(modules: &Path, busybox: &Path) -> Vec<u8> {
     let mut archive = Vec::new();
     let mut add = |name: &str, mode: u32, content: &[u8]| newc(&mut archive, name, mode, content);
-    for directory in ["bin", "dev", "proc", "etc", "mnt", "modules", "www", "usr", "usr/share", "usr/share/udhcpc"] {
+    for directory in ["bin", "dev", "proc", "etc", "mnt", "modules", "www"] {
         add(directory, 0o40755, &[]);
     }
     add("init", 0o100_755, include_bytes!("init.sh"));
-    add("usr/share/udhcpc/default.script", 0o100_755, include_bytes!("udhcpc.sh"));
+    add("udhcpc.sh", 0o100_755, include_bytes!("udhcpc.sh"));
     add("bin/busybox", 0o100_755, &std::fs::read(busybox).unwrap());
     add("www/big", 0o100_644, &vec![b'x'; 8 << 20]);
     let mut list = String::new();
