@@ -4,9 +4,11 @@
 mod apply;
 mod find;
 mod launch;
+#[cfg(test)]
+mod tests;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     datasource::{Platform, Seed},
@@ -16,6 +18,9 @@ use super::{
     userdata::{Finding, Plan, Verdict, judge_network_config},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
+
+/// Pause between looks for a better seed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Everything the sequence works with.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ struct Found {
 impl Steward {
     /// Runs for ever.
     pub fn run(mut self) -> ! {
+        // From now on there is a status to read.
+        self.report.update(|_| {});
         let plan = loop {
             let found = self.find();
             self.report.phase("datasource");
@@ -131,7 +138,7 @@ impl Steward {
         let mut waiting = Waiting::default();
         loop {
             let devices = self.shared.view().devices;
-            self.shared.wait(std::time::Duration::from_secs(5), |view| (view.devices != devices).then_some(()));
+            self.shared.wait(LOOK_AGAIN, |view| (view.devices != devices).then_some(()));
             if waiting.due(super::clock::now()) {
                 for reason in reasons {
                     error!("{reason}");

@@ -1,0 +1,294 @@
+//! The whole sequence below a temporary root, with a seed by HTTP, a lease that is given by hand, and a Nomad that is
+//! a few answers.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use super::Steward;
+use crate::{
+    cmdline::Cmdline,
+    facts::{ImageFacts, NomadFacts, NomadSource, Role},
+    node::{
+        clock,
+        datasource::Platform,
+        net::{Shared, dhcp::Lease},
+        options::Options,
+        report::Report,
+        testing::{Server, serve},
+    },
+    notify::{self, Message},
+    paths,
+    status::NodeStatus,
+    unit::UnitSpec,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn facts(role: Role) -> ImageFacts {
+    ImageFacts {
+        format: ImageFacts::FORMAT,
+        name: role.to_string(),
+        version: "0".into(),
+        role,
+        architecture: "x86_64".into(),
+        kernel: "6".into(),
+        nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::Path, sha256: String::new() },
+        consoles: vec![],
+        epoch: 0,
+    }
+}
+
+fn lease() -> Lease {
+    Lease {
+        address: Ipv4Addr::new(10, 0, 5, 10),
+        prefix: 24,
+        server: Ipv4Addr::new(10, 0, 5, 1),
+        routes: vec![],
+        dns: vec![],
+        domain: None,
+        hostname: Some("from-dhcp".into()),
+        ntp: vec![],
+        mtu: None,
+        duration: None,
+        renew: Duration::ZERO,
+        rebind: Duration::ZERO,
+    }
+}
+
+/// A machine: its root, its init's socket, and its network.
+struct Machine {
+    root: tempfile::TempDir,
+    init: UnixDatagram,
+    shared: Arc<Shared>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["etc/nomad.d", "run/steppe", "var/lib", "state", "proc"] {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+        let init = UnixDatagram::bind(below(root.path(), paths::NOTIFY_SOCKET)).unwrap();
+        init.set_read_timeout(Some(LIMIT)).unwrap();
+        Self { root, init, shared: Arc::default() }
+    }
+
+    /// Starts the sequence; its thread ends with the test's process.
+    fn boot(&self, role: Role, cmdline: &str) {
+        let root = self.root.path().to_owned();
+        let line = Cmdline::parse(cmdline);
+        let steward = Steward {
+            report: Report::new(&root, NodeStatus::default()),
+            root,
+            facts: facts(role),
+            options: Options::parse(&line).0,
+            platform: Platform { cmdline: line, ..Platform::default() },
+            shared: Arc::clone(&self.shared),
+        };
+        thread::spawn(move || steward.run());
+    }
+
+    fn give_lease(&self) {
+        self.shared.update(|view| {
+            view.leases = vec![("eth0".into(), lease())];
+            view.changes += 1;
+        });
+    }
+
+    /// Messages up to one that fits, without the free texts.
+    fn messages_until(&self, last: &Message) -> Vec<Message> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while all.last() != Some(last) {
+            let length = self.init.recv(&mut buffer).unwrap_or_else(|e| panic!("{last:?} did not come ({e}): {all:?}"));
+            for message in notify::parse(&buffer[..length]).into_iter().filter(|m| !matches!(m, Message::Status(_))) {
+                all.push(message);
+                if all.last() == Some(last) {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// The empty status as long as the node has not written one.
+    fn status(&self) -> NodeStatus {
+        let text = fs::read_to_string(below(self.root.path(), paths::NODE_STATUS));
+        text.map_or_else(|_| NodeStatus::default(), |text| serde_json::from_str(&text).unwrap())
+    }
+
+    fn until(&self, mut done: impl FnMut(&NodeStatus) -> bool) -> NodeStatus {
+        let end = clock::now() + LIMIT;
+        loop {
+            let status = self.status();
+            if done(&status) {
+                return status;
+            }
+            assert!(clock::now() < end, "{status:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(below(self.root.path(), path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+}
+
+fn below(root: &Path, path: &str) -> std::path::PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// A seed whose user-data can change.
+fn seed(user_data: &str) -> (Server, Arc<Mutex<String>>) {
+    let shared = Arc::new(Mutex::new(user_data.to_owned()));
+    let inner = Arc::clone(&shared);
+    let server = serve(move |path| match path {
+        "/user-data" => (200, inner.lock().unwrap().clone()),
+        "/meta-data" => (200, "instance-id: i-1\nlocal-hostname: meta\n".into()),
+        _ => (404, String::new()),
+    });
+    (server, shared)
+}
+
+fn healthy_server() -> Server {
+    serve(|path| match path {
+        "/v1/status/leader" => (200, "\"10.0.5.10:4647\"".into()),
+        "/v1/status/peers" => (200, "[\"10.0.5.10:4647\"]".into()),
+        _ => (404, String::new()),
+    })
+}
+
+fn user_data(port: u16) -> String {
+    format!(
+        "#cloud-config\nhostname: server-vm-0\nwrite_files:\n- path: /etc/nomad.d/server.hcl\n  content: |\n    server {{\n      \
+         enabled = true\n      bootstrap_expect = 1\n    }}\n    ports {{ http = {port} }}\n"
+    )
+}
+
+fn start() -> Message {
+    Message::Start("nomad".into())
+}
+
+#[test]
+fn from_a_seed_to_ready() {
+    let nomad = healthy_server();
+    let (seed, _) = seed(&user_data(nomad.address().port()));
+    let machine = Machine::new();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/ steppe.raft_multiplier=5", seed.address()));
+    let status = machine.until(|status| status.awaits.is_some());
+    assert!(status.awaits.unwrap().starts_with("an address, to ask http://"), "it says what it awaits");
+    machine.give_lease();
+
+    let phase = |name: &str| Message::Phase(name.into());
+    let before: Vec<Message> =
+        ["datasource", "plan", "files", "time"].into_iter().map(phase).chain([start()]).collect();
+    assert_eq!(machine.messages_until(&start()), before);
+    machine.messages_until(&Message::Ready);
+
+    assert!(machine.read("/etc/nomad.d/server.hcl").contains("bootstrap_expect = 1"));
+    assert_eq!(machine.read("/etc/hostname"), "server-vm-0\n");
+    assert_eq!(machine.read("/etc/hosts"), "127.0.0.1 localhost\n10.0.5.10 server-vm-0\n");
+    let config: serde_json::Value = serde_json::from_str(&machine.read(paths::NOMAD_AGENT_CONFIG)).unwrap();
+    assert_eq!((&config["name"], &config["advertise"]["rpc"]), (&"server-vm-0".into(), &"10.0.5.10".into()));
+    assert_eq!(config["server"]["raft_multiplier"], 5);
+    let unit: UnitSpec = serde_json::from_str(&machine.read("/run/steppe/units/nomad.json")).unwrap();
+    assert_eq!(unit.argv[1], "agent");
+    assert!(machine.root.path().join("var/lib/nomad").is_dir());
+    let status = machine.until(|status| status.ready_at_ms.is_some());
+    assert!(status.healthy && status.leader.as_deref() == Some("10.0.5.10:4647") && status.awaits.is_none());
+    assert_eq!(status.instance_id.as_deref(), Some("i-1"));
+    assert!(!machine.read(paths::PLAN).contains("bootstrap_expect = 1"), "the plan shows no content");
+}
+
+#[test]
+fn broken_user_data_says_where_and_a_fixed_seed_heals_it() {
+    let nomad = healthy_server();
+    let (seed, text) = seed("#cloud-config\nhostname: a\nwrite_files: [\n");
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    let status = machine.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    assert!(status.findings[0].starts_with("refused: user-data:"), "{:?}", status.findings);
+    assert!(!below(machine.root.path(), "/run/steppe/units/nomad.json").exists());
+    *text.lock().unwrap() = user_data(nomad.address().port());
+    machine.messages_until(&Message::Ready);
+}
+
+#[test]
+fn the_roles_promise_is_kept_even_when_the_user_goes_on() {
+    let (seed, _) =
+        seed("#cloud-config\nwrite_files:\n- path: /etc/nomad.d/a.hcl\n  content: 'client { enabled = true }'\n");
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/ steppe.on_refuse=continue", seed.address()));
+    let status = machine.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    assert!(status.findings[0].contains("/etc/nomad.d/a.hcl:1:1: client { enabled = true } in a server image"));
+}
+
+#[test]
+fn going_on_leaves_out_what_was_refused() {
+    let nomad = healthy_server();
+    let (seed, _) = seed(&(user_data(nomad.address().port()) + "runcmd: ['curl x | sh']\n"));
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/ steppe.on_refuse=continue", seed.address()));
+    machine.messages_until(&Message::Ready);
+    assert!(machine.status().findings[0].contains("runcmd[0]"));
+}
+
+/// The second boot has no metadata at all (and a volume would have to appear in 2 s): the last good seed is used.
+#[test]
+fn without_metadata_the_last_good_seed_is_used_and_said_to_be_stale() {
+    let nomad = healthy_server();
+    let (seed, _) = seed(&user_data(nomad.address().port()));
+    let first = Machine::new();
+    first.give_lease();
+    first.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    first.messages_until(&Message::Ready);
+
+    let second = Machine::new();
+    fs::rename(first.root.path().join("state"), second.root.path().join("state")).unwrap();
+    second.give_lease();
+    second.boot(Role::Server, "");
+    second.messages_until(&Message::Ready);
+    let status = second.status();
+    assert!(status.findings.iter().any(|finding| finding.starts_with("stale-metadata")), "{:?}", status.findings);
+    assert_eq!(second.read("/etc/hostname"), "server-vm-0\n");
+}
+
+/// Without the gate, Nomad would be started before the servers have a keyring.
+#[test]
+fn a_client_is_held_back_until_the_servers_have_a_key() {
+    let ready = Arc::new(Mutex::new(false));
+    let inner = Arc::clone(&ready);
+    let servers = serve(move |path| match path {
+        "/.well-known/jwks.json" if *inner.lock().unwrap() => (200, "{\"keys\":[{}]}".into()),
+        "/.well-known/jwks.json" => (200, "{\"keys\":[]}".into()),
+        _ => (404, String::new()),
+    });
+    let port = servers.address().port();
+    let (seed, _) = seed(&format!(
+        "#cloud-config\nhostname: c\nwrite_files:\n- path: /etc/nomad.d/c.hcl\n  content: |\n    client {{\n      enabled = true\n      \
+         servers = [\"127.0.0.1:4647\"]\n    }}\n    ports {{ http = {port} }}\n"
+    ));
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Client, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.until(|status| status.awaits.as_deref() == Some("a server that can register clients"));
+    machine.init.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut buffer = [0; 4096];
+    while let Ok(length) = machine.init.recv(&mut buffer) {
+        assert!(!notify::parse(&buffer[..length]).contains(&start()), "started too early");
+    }
+    *ready.lock().unwrap() = true;
+    machine.init.set_read_timeout(Some(LIMIT)).unwrap();
+    machine.messages_until(&start());
+}
