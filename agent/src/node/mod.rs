@@ -53,6 +53,7 @@ pub fn run() -> ExitCode {
     let status = NodeStatus {
         role: facts.role.to_string(),
         nomad_version: facts.nomad.version.clone(),
+        ready_at_ms: report::ready_before(root),
         ..NodeStatus::default()
     };
     let report = report::Report::new(root, status);

@@ -71,6 +71,13 @@ impl Report {
     }
 }
 
+/// When the node was healthy first, if this process is not the first of this boot: `READY` is said once.
+#[must_use]
+pub fn ready_before(root: &Path) -> Option<u64> {
+    let text = std::fs::read(root.join(paths::NODE_STATUS.trim_start_matches('/'))).ok()?;
+    serde_json::from_slice::<NodeStatus>(&text).ok()?.ready_at_ms
+}
+
 /// Says every ten seconds what is waited for.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -137,5 +144,8 @@ mod tests {
         assert_eq!(read().awaits.as_deref(), Some("a lease"));
         report.awaits(None);
         assert_eq!(read().awaits, None);
+        assert_eq!(ready_before(root.path()), None);
+        report.update(|status| status.ready_at_ms = Some(7920));
+        assert_eq!(ready_before(root.path()), Some(7920));
     }
 }

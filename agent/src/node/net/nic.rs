@@ -129,7 +129,7 @@ impl Nic {
 
     fn configure(&mut self, netlink: &mut Netlink, lease: Lease) -> bool {
         let known = self.applied.as_ref().is_some_and(|old| same(old, &lease));
-        if let Err(error) = self.install(netlink, &lease) {
+        if let Err(error) = self.install(netlink, &lease, known) {
             warning!("{error}");
         }
         if !known {
@@ -145,8 +145,9 @@ impl Nic {
         !known
     }
 
-    fn install(&self, netlink: &mut Netlink, lease: &Lease) -> Result<(), NetlinkError> {
-        if let Some(mtu) = lease.mtu {
+    /// `known`: only the time has changed, which the kernel counts by itself.
+    fn install(&self, netlink: &mut Netlink, lease: &Lease, known: bool) -> Result<(), NetlinkError> {
+        if let Some(mtu) = lease.mtu.filter(|_| !known) {
             // A driver may refuse; the address works all the same.
             if let Err(error) = netlink.set_mtu(&self.link, mtu) {
                 warning!("{error}");

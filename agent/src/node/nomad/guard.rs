@@ -19,7 +19,20 @@ pub struct Guard {
     expect: usize,
     pause: Duration,
     next: Duration,
+    attempts: u32,
 }
+
+/// What the guard did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// For people.
+    pub line: String,
+    /// One of the first: later ones are not worth a line on the console, because a peer may be down for days.
+    pub early: bool,
+}
+
+/// Attempts that the console shows.
+const EARLY: u32 = 3;
 
 impl Guard {
     /// A guard for a server whose configuration names peers; `None` when it names none or expects none.
@@ -27,25 +40,31 @@ impl Guard {
     pub fn new(names: &[String], expect: Option<u32>, now: Duration) -> Option<Self> {
         let names: Vec<String> = names.iter().filter(|name| is_address(name)).cloned().collect();
         let expect = usize::try_from(expect?).ok()?;
-        (expect > 1 && !names.is_empty()).then_some(Self { names, expect, pause: FIRST, next: now + FIRST })
+        (expect > 1 && !names.is_empty()).then_some(Self {
+            names,
+            expect,
+            pause: FIRST,
+            next: now + FIRST,
+            attempts: 0,
+        })
     }
 
     /// Looks, and asks when it is time and peers are missing. Returns what was done, for people.
-    pub fn step(&mut self, api: &Api, now: Duration) -> Option<String> {
+    pub fn step(&mut self, api: &Api, now: Duration) -> Option<Attempt> {
         if now < self.next {
             return None;
         }
-        let members = api.get("/v1/agent/members").and_then(|answer| answer.json());
-        let alive = members.as_ref().map_or(0, alive);
-        if members.is_none() || alive >= self.expect {
-            // A cluster that lost a peer later heals by itself; this stays awake for the next boot of the others.
-            self.pause = FIRST;
-            self.next = now + LONGEST;
-            if members.is_none() {
-                self.next = now + FIRST;
-            }
+        let Some(answer) = api.get("/v1/agent/members") else {
+            self.next = now + FIRST;
+            return None;
+        };
+        // With ACLs on (403) there is nothing to see; such a cluster has formed before, and heals by itself.
+        let alive = answer.json().as_ref().map_or(usize::MAX, alive);
+        if alive >= self.expect {
+            *self = Self { pause: FIRST, next: now + LONGEST, attempts: 0, ..self.clone() };
             return None;
         }
+        self.attempts += 1;
         self.next = now + self.pause;
         self.pause = (self.pause * 2).min(LONGEST);
         let query: Vec<String> = self.names.iter().map(|name| format!("address={}", encode(name))).collect();
@@ -54,11 +73,12 @@ impl Guard {
             .and_then(|answer| answer.json())
             .and_then(|json| json["num_joined"].as_u64())
             .unwrap_or(0);
-        Some(format!(
+        let line = format!(
             "{alive} of {} servers are known: asked Nomad to join {}; it reached {joined}",
             self.expect,
             self.names.join(", ")
-        ))
+        );
+        Some(Attempt { line, early: self.attempts <= EARLY })
     }
 }
 
@@ -119,7 +139,8 @@ mod tests {
         let names = ["server-vm-0".to_owned(), "[fd00::1]:4648".to_owned(), "provider=aws a=b".to_owned()];
         let mut guard = Guard::new(&names, Some(3), Duration::ZERO).unwrap();
         assert_eq!(guard.step(&api, S), None, "Nomad's own attempt comes first");
-        assert!(guard.step(&api, 3 * S).unwrap().contains("1 of 3"));
+        let attempt = guard.step(&api, 3 * S).unwrap();
+        assert!(attempt.early && attempt.line.contains("1 of 3"), "{attempt:?}");
         assert_eq!(guard.step(&api, 4 * S), None, "attempts are spaced");
         assert!(guard.step(&api, 6 * S).is_some());
         assert_eq!(guard.step(&api, 100 * S), None, "all are there");

@@ -2,12 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::Steward;
+use super::{Steward, belongings};
 use crate::{
     node::{
         clock,
@@ -123,7 +122,10 @@ impl Steward {
         let root_owner = Owner { uid: 0, gid: 0 };
         let owner = if plan.nomad.client { root_owner } else { accounts.owner("nomad", "nomad").unwrap_or(root_owner) };
         let data = plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA);
-        self.data_dir(&self.below_root(data), owner, if plan.nomad.client { 0o700 } else { 0o755 })?;
+        belongings::data_dir(&self.below_root(data), owner, if plan.nomad.client { 0o700 } else { 0o755 })?;
+        for path in belongings::open_to(&self.below_root(paths::NOMAD_CONFIG_DIR), owner)? {
+            notice!("{}: opened to Nomad's group, so that it can be read", path.display());
+        }
         let config = agent_json(&Facts {
             hostname,
             address: lease.address,
@@ -135,25 +137,11 @@ impl Steward {
         let dir = path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(dir).map_err(FileError::io("create the directory", dir))?;
         write_atomically(&path, &serde_json::to_vec_pretty(&config).unwrap_or_default(), 0o600)?;
-        give(&path, owner)?;
+        belongings::give(&path, owner)?;
         let units = self.below_root(paths::UNITS_DIR);
         fs::create_dir_all(&units).map_err(FileError::io("create the directory", &units))?;
         let spec = unit(&self.root, plan.nomad.client, owner);
         write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o644)
-    }
-
-    /// Makes Nomad's data directory, and gives it to the user that Nomad runs as. What is in it changes hands only
-    /// when the directory did not belong to that user: walking a large one costs time at every boot.
-    fn data_dir(&self, path: &Path, owner: Owner, mode: u32) -> Result<(), FileError> {
-        use std::os::unix::fs::MetadataExt as _;
-        if !path.exists() {
-            fs::create_dir_all(path).map_err(FileError::io("create the directory", path))?;
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))
-                .map_err(FileError::io("set the mode of", path))?;
-            return give(path, owner);
-        }
-        let meta = fs::metadata(path).map_err(FileError::io("read", path))?;
-        if meta.uid() == owner.uid { Ok(()) } else { give_all(path, owner) }
     }
 
     fn below_root(&self, path: &str) -> std::path::PathBuf {
@@ -162,6 +150,10 @@ impl Steward {
 
     /// Holds a client's start back until a server can register it.
     fn hold_back(&mut self, plan: &Plan) {
+        if self.report.status().ready_at_ms.is_some() {
+            // This process was started again; Nomad runs.
+            return;
+        }
         let what = "a server that can register clients";
         let mut waiting = Waiting::default();
         let start = clock::now();
@@ -178,24 +170,4 @@ impl Steward {
             }
         }
     }
-}
-
-fn give(path: &Path, owner: Owner) -> Result<(), FileError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    chown(path, Some(owner.uid), Some(owner.gid)).map_err(FileError::io("give an owner to", path))
-}
-
-fn give_all(path: &Path, owner: Owner) -> Result<(), FileError> {
-    give(path, owner)?;
-    for entry in fs::read_dir(path).map_err(FileError::io("read", path))?.filter_map(Result::ok) {
-        let kind = entry.file_type().map_err(FileError::io("read", &entry.path()))?;
-        if kind.is_dir() {
-            give_all(&entry.path(), owner)?;
-        } else if kind.is_file() {
-            give(&entry.path(), owner)?;
-        }
-    }
-    Ok(())
 }

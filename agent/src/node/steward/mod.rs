@@ -2,6 +2,7 @@
 //! for it.
 
 mod apply;
+mod belongings;
 mod find;
 mod launch;
 #[cfg(test)]

@@ -61,8 +61,10 @@ impl Steward {
                 warning!("Nomad is up but not well: starting it anew");
                 self.report.tell(&[Message::Restart("nomad".into())]);
             }
-            if let Some(line) = guard.as_mut().and_then(|guard| guard.step(&api, clock::now())) {
-                notice!("{line}");
+            match guard.as_mut().and_then(|guard| guard.step(&api, clock::now())) {
+                Some(attempt) if attempt.early => notice!("{}", attempt.line),
+                Some(attempt) => info!("{}", attempt.line),
+                None => {}
             }
             if clock::now() >= clock_due {
                 clock_due = clock::now() + CLOCK;

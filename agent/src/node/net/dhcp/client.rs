@@ -2,12 +2,10 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use dhcproto::{
-    Decodable as _, Encodable as _,
-    v4::{DhcpOption, Message, MessageType, Opcode, OptionCode},
+use super::{
+    lease::Lease,
+    message::{Kind, Message, code},
 };
-
-use super::lease::Lease;
 
 /// First pause before a message is sent again; RFC 2131 says 4 s, which a boot notices.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -17,6 +15,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 const REQUESTS: u32 = 4;
 /// Pause after a refusal, so that a server that refuses everything is not flooded.
 const AFTER_NAK: Duration = Duration::from_secs(1);
+
+/// The largest message that the client takes: what fits an Ethernet frame, without the headers.
+const MAX_SIZE: u16 = 1500 - 28;
+
+/// What servers are asked for. RFC 3442 wants 121 in front of 3.
+const WANTED: [u8; 12] = [
+    code::CLASSLESS_ROUTES,
+    code::SUBNET_MASK,
+    code::ROUTER,
+    code::DNS,
+    code::HOST_NAME,
+    code::DOMAIN_NAME,
+    code::MTU,
+    code::NTP,
+    code::LEASE_TIME,
+    code::SERVER_ID,
+    code::RENEWAL,
+    code::REBINDING,
+];
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +127,7 @@ impl Client {
                 let pause = self.pause(random);
                 self.attempt += 1;
                 self.deadline = Some(now + pause);
-                vec![Action::Send(self.message(MessageType::Discover, now, None), Destination::Broadcast)]
+                vec![Action::Send(self.message(Kind::Discover, now, None).to_bytes(), Destination::Broadcast)]
             }
             State::Requesting { offer } => {
                 if self.attempt >= REQUESTS {
@@ -133,7 +150,7 @@ impl Client {
                 self.deadline = Some((now + again(since + lease.rebind, now, &lease)).min(since + lease.rebind));
                 let to = Destination::Server { from: lease.address, to: lease.server };
                 self.asked = now;
-                vec![Action::Send(self.message(MessageType::Request, now, Some(lease.address)), to)]
+                vec![Action::Send(self.message(Kind::Request, now, Some(lease.address)).to_bytes(), to)]
             }
             State::Rebinding { lease, since } => {
                 let end = lease.duration.map(|duration| since + duration);
@@ -147,24 +164,20 @@ impl Client {
                 self.deadline = Some(end.map_or(now + pause, |end| end.min(now + pause)));
                 self.asked = now;
                 let to = Destination::BroadcastFrom(lease.address);
-                vec![Action::Send(self.message(MessageType::Request, now, Some(lease.address)), to)]
+                vec![Action::Send(self.message(Kind::Request, now, Some(lease.address)).to_bytes(), to)]
             }
         }
     }
 
     /// Takes a message from the interface.
     pub fn receive(&mut self, payload: &[u8], now: Duration, random: u32) -> Vec<Action> {
-        let Ok(message) = Message::from_bytes(payload) else { return vec![] };
-        // The length comes first: the library takes it from the packet, and panics at one beyond its field.
-        let mine = message.hlen() == 6
-            && message.opcode() == Opcode::BootReply
-            && message.xid() == self.xid
-            && message.chaddr().get(..6) == Some(&self.mac);
+        let Some(message) = Message::parse(payload) else { return vec![] };
+        let mine = message.reply && message.xid == self.xid && message.mac == self.mac;
         if !mine {
             return vec![];
         }
-        match (message.opts().msg_type(), self.state.clone()) {
-            (Some(MessageType::Offer), State::Selecting) => match Lease::from_message(&message) {
+        match (message.kind(), self.state.clone()) {
+            (Some(Kind::Offer), State::Selecting) => match Lease::from_message(&message) {
                 Some(offer) => {
                     self.attempt = 0;
                     self.state = State::Requesting { offer: offer.clone() };
@@ -172,17 +185,15 @@ impl Client {
                 }
                 None => vec![],
             },
-            (Some(MessageType::Ack), State::Requesting { offer }) => {
-                self.bind(&message, now, random, Some(&offer), None)
-            }
-            (Some(MessageType::Ack), State::Renewing { lease, .. } | State::Rebinding { lease, .. }) => {
+            (Some(Kind::Ack), State::Requesting { offer }) => self.bind(&message, now, random, Some(&offer), None),
+            (Some(Kind::Ack), State::Renewing { lease, .. } | State::Rebinding { lease, .. }) => {
                 self.bind(&message, now, random, None, Some(lease))
             }
-            (Some(MessageType::Nak), State::Requesting { .. }) => {
+            (Some(Kind::Nak), State::Requesting { .. }) => {
                 self.search(now, now + AFTER_NAK, random);
                 vec![]
             }
-            (Some(MessageType::Nak), State::Renewing { lease, .. } | State::Rebinding { lease, .. }) => {
+            (Some(Kind::Nak), State::Renewing { lease, .. } | State::Rebinding { lease, .. }) => {
                 self.search(now, now + AFTER_NAK, random);
                 vec![Action::Deconfigure(lease, "the server has refused to renew it")]
             }
@@ -230,10 +241,10 @@ impl Client {
         self.deadline = Some(now + self.pause(random));
         self.attempt += 1;
         self.asked = now;
-        let mut message = self.base(MessageType::Request, now, None);
-        message.opts_mut().insert(DhcpOption::RequestedIpAddress(offer.address));
-        message.opts_mut().insert(DhcpOption::ServerIdentifier(offer.server));
-        vec![Action::Send(bytes(&message), Destination::Broadcast)]
+        let mut message = self.message(Kind::Request, now, None);
+        message.set(code::REQUESTED_ADDRESS, offer.address.octets());
+        message.set(code::SERVER_ID, offer.server.octets());
+        vec![Action::Send(message.to_bytes(), Destination::Broadcast)]
     }
 
     /// 0.5 s, 1 s, 2 s ... 64 s, each a tenth more or less.
@@ -242,40 +253,15 @@ impl Client {
         base.mul_f64(0.9 + f64::from(random % 1000) / 5000.0)
     }
 
-    fn message(&self, kind: MessageType, now: Duration, address: Option<Ipv4Addr>) -> Vec<u8> {
-        bytes(&self.base(kind, now, address))
-    }
-
-    fn base(&self, kind: MessageType, now: Duration, address: Option<Ipv4Addr>) -> Message {
-        let mut message = Message::default();
-        message
-            .set_xid(self.xid)
-            .set_chaddr(&self.mac)
-            .set_secs(u16::try_from(now.saturating_sub(self.began).as_secs()).unwrap_or(u16::MAX));
-        if let Some(address) = address {
-            message.set_ciaddr(address);
-        }
+    fn message(&self, kind: Kind, now: Duration, address: Option<Ipv4Addr>) -> Message {
+        let mut message = Message::new(kind, self.xid, self.mac);
+        message.secs = u16::try_from(now.saturating_sub(self.began).as_secs()).unwrap_or(u16::MAX);
+        message.ciaddr = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         let mut id = vec![1];
         id.extend_from_slice(&self.mac);
-        let options = message.opts_mut();
-        options.insert(DhcpOption::MessageType(kind));
-        options.insert(DhcpOption::ClientIdentifier(id));
-        options.insert(DhcpOption::MaxMessageSize(1500 - 28));
-        options.insert(DhcpOption::ParameterRequestList(vec![
-            // RFC 3442 wants 121 in front of 3.
-            OptionCode::ClasslessStaticRoute,
-            OptionCode::SubnetMask,
-            OptionCode::Router,
-            OptionCode::DomainNameServer,
-            OptionCode::Hostname,
-            OptionCode::DomainName,
-            OptionCode::InterfaceMtu,
-            OptionCode::NtpServers,
-            OptionCode::AddressLeaseTime,
-            OptionCode::ServerIdentifier,
-            OptionCode::Renewal,
-            OptionCode::Rebinding,
-        ]));
+        message.set(code::CLIENT_ID, id);
+        message.set(code::MAX_SIZE, MAX_SIZE.to_be_bytes());
+        message.set(code::PARAMETERS, WANTED);
         message
     }
 }
@@ -286,16 +272,15 @@ fn again(end: Duration, now: Duration, lease: &Lease) -> Duration {
     (end.saturating_sub(now) / 2).max(least.max(Duration::from_secs(1)))
 }
 
-/// Messages of our own always fit.
-fn bytes(message: &Message) -> Vec<u8> {
-    message.to_vec().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use dhcproto::{
+        Decodable as _, Encodable as _,
+        v4::{DhcpOption, Message, MessageType, Opcode, OptionCode},
+    };
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{Action, Client, Destination, Duration, Ipv4Addr};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const S: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use dhcproto::v4::{DhcpOption, Message, OptionCode};
+use super::message::{Message, code};
 
 /// Shorter leases are taken as this long: a client that renews every second helps nobody.
 const SHORTEST: u32 = 30;
@@ -55,54 +55,30 @@ impl Lease {
     /// Reads an OFFER or ACK. `None` when it lacks an address or a server, or the address can be nobody's.
     #[must_use]
     pub fn from_message(message: &Message) -> Option<Self> {
-        let address = message.yiaddr();
-        let unusable = address.is_unspecified()
-            || address.is_loopback()
-            || address.is_multicast()
-            || address.is_broadcast()
-            || address.octets()[0] == 0;
+        let address = message.yiaddr;
+        let unusable =
+            address.is_loopback() || address.is_multicast() || address.is_broadcast() || address.octets()[0] == 0;
         if unusable {
             return None;
         }
-        let options = message.opts();
-        let Some(DhcpOption::ServerIdentifier(server)) = options.get(OptionCode::ServerIdentifier) else { return None };
-        let prefix = match options.get(OptionCode::SubnetMask) {
-            Some(DhcpOption::SubnetMask(mask)) => prefix_of(*mask)?,
-            _ => classful(address),
+        let server = message.ip(code::SERVER_ID)?;
+        let prefix = match message.ip(code::SUBNET_MASK) {
+            Some(mask) => prefix_of(mask)?,
+            None => classful(address),
         };
-        let ips = |code| match options.get(code) {
-            Some(DhcpOption::DomainNameServer(ips) | DhcpOption::NtpServers(ips) | DhcpOption::Router(ips)) => {
-                ips.iter().copied().filter(|ip| !ip.is_unspecified()).collect()
-            }
-            _ => Vec::new(),
-        };
-        let seconds = |code| match options.get(code) {
-            Some(
-                DhcpOption::AddressLeaseTime(seconds) | DhcpOption::Renewal(seconds) | DhcpOption::Rebinding(seconds),
-            ) => Some(*seconds),
-            _ => None,
-        };
-        let whole = seconds(OptionCode::AddressLeaseTime).unwrap_or(USUAL).max(SHORTEST);
-        let (renew, rebind) = times(whole, seconds(OptionCode::Renewal), seconds(OptionCode::Rebinding));
+        let ips = |code| message.ips(code).into_iter().filter(|ip| !ip.is_unspecified()).collect::<Vec<_>>();
+        let whole = message.long(code::LEASE_TIME).unwrap_or(USUAL).max(SHORTEST);
+        let (renew, rebind) = times(whole, message.long(code::RENEWAL), message.long(code::REBINDING));
         Some(Self {
             address,
             prefix,
-            server: *server,
-            routes: routes(options.get(OptionCode::ClasslessStaticRoute), &ips(OptionCode::Router), address, prefix),
-            dns: ips(OptionCode::DomainNameServer),
-            domain: match options.get(OptionCode::DomainName) {
-                Some(DhcpOption::DomainName(name)) => name_of(name),
-                _ => None,
-            },
-            hostname: match options.get(OptionCode::Hostname) {
-                Some(DhcpOption::Hostname(name)) => name_of(name),
-                _ => None,
-            },
-            ntp: ips(OptionCode::NtpServers),
-            mtu: match options.get(OptionCode::InterfaceMtu) {
-                Some(DhcpOption::InterfaceMtu(mtu)) if *mtu >= LEAST_MTU => Some(*mtu),
-                _ => None,
-            },
+            server,
+            routes: routes(message.classless_routes(), &ips(code::ROUTER), address, prefix),
+            dns: ips(code::DNS),
+            domain: message.text(code::DOMAIN_NAME).and_then(|name| name_of(&name)),
+            hostname: message.text(code::HOST_NAME).and_then(|name| name_of(&name)),
+            ntp: ips(code::NTP),
+            mtu: message.short(code::MTU).filter(|mtu| *mtu >= LEAST_MTU),
             duration: (whole != u32::MAX).then(|| Duration::from_secs(whole.into())),
             renew,
             rebind,
@@ -147,13 +123,17 @@ fn classful(address: Ipv4Addr) -> u8 {
 
 /// Option 121 replaces option 3 (RFC 3442). A gateway outside the address's network gets a route of its own in front,
 /// as clouds that hand out /32 addresses expect.
-fn routes(classless: Option<&DhcpOption>, routers: &[Ipv4Addr], address: Ipv4Addr, prefix: u8) -> Vec<Route> {
+fn routes(
+    classless: Option<Vec<(Ipv4Addr, u8, Ipv4Addr)>>,
+    routers: &[Ipv4Addr],
+    address: Ipv4Addr,
+    prefix: u8,
+) -> Vec<Route> {
     let wanted: Vec<Route> = match classless {
-        Some(DhcpOption::ClasslessStaticRoute(routes)) if !routes.is_empty() => routes
-            .iter()
-            .map(|(net, gateway)| Route { destination: net.network(), prefix: net.prefix_len(), gateway: *gateway })
-            .collect(),
-        _ => routers
+        Some(routes) => {
+            routes.into_iter().map(|(destination, prefix, gateway)| Route { destination, prefix, gateway }).collect()
+        }
+        None => routers
             .first()
             .map(|gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: *gateway })
             .into_iter()
@@ -177,7 +157,10 @@ fn routes(classless: Option<&DhcpOption>, routers: &[Ipv4Addr], address: Ipv4Add
 mod tests {
     use std::net::Ipv4Addr as Ip;
 
-    use dhcproto::v4::Opcode;
+    use dhcproto::{
+        Encodable as _,
+        v4::{self, DhcpOption, Opcode},
+    };
 
     use super::*;
 
@@ -186,13 +169,13 @@ mod tests {
     }
 
     fn message(address: &str, options: Vec<DhcpOption>) -> Message {
-        let mut message = Message::default();
-        message.set_opcode(Opcode::BootReply).set_yiaddr(ip(address));
+        let mut message = v4::Message::default();
+        message.set_opcode(Opcode::BootReply).set_yiaddr(ip(address)).set_chaddr(&[2, 0, 0, 0, 0, 1]);
         message.opts_mut().insert(DhcpOption::ServerIdentifier(ip("10.0.0.1")));
         for option in options {
             message.opts_mut().insert(option);
         }
-        message
+        Message::parse(&message.to_vec().unwrap()).unwrap()
     }
 
     fn routes_of(lease: &Lease) -> Vec<String> {

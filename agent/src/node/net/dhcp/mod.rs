@@ -6,6 +6,8 @@
 mod client;
 pub mod frame;
 mod lease;
+mod message;
 
 pub use client::{Action, Client, Destination};
 pub use lease::{Lease, Route};
+pub use message::{Kind, Message, code};
