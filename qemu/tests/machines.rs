@@ -109,9 +109,6 @@ fn two_machines_a_network_and_a_cloud() {
     fails(&lab, "server-vm-0", "wget -q -O - http://10.0.5.1/artifact");
     assert_eq!(site.count("/artifact"), 3);
 
-    // Time.
-    succeeds(&lab, "server-vm-0", "ntpd -n -q -p 10.0.5.1");
-
     // From this host into a machine, many at a time.
     let address = lab.forward("server-vm-1", 8080).unwrap();
     assert!(http(address, "/name").unwrap().ends_with(b"server-vm-1\n"));

@@ -14,6 +14,7 @@ use crate::volume::{Seed, SeedMedium, VolumeError};
 use crate::{Accelerator, Deadline, RunDir, TimeScale};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -256,7 +257,7 @@ impl Lab {
             if let Some(line) = machine.console().fatal() {
                 return Err(LabError::Unhealthy { machine: name, line });
             }
-            if self.accelerator == Accelerator::Tcg && machine.console().find("tsc: Detected").is_some() {
+            if self.accelerator == Accelerator::Tcg {
                 let checked = check_clock(machine.console(), Mark::default());
                 checked.map_err(|source| LabError::Clock { machine: name, source })?;
             }
@@ -276,14 +277,24 @@ impl Lab {
             }
             self.publish_seed(machine);
         }
-        let mut started = self.machines.iter().filter(|machine| machine.spec().autostart).peekable();
-        while let Some(machine) = started.next() {
-            machine.power_on()?;
-            if let (StartOrder::OneByOne(pattern), Some(_)) = (order, started.peek()) {
-                machine.console().wait_for(pattern, &self.deadline(30))?;
-            }
+        let started: Vec<&Machine> = self.machines.iter().filter(|machine| machine.spec().autostart).collect();
+        match order {
+            StartOrder::Together => std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    started.iter().map(|machine| scope.spawn(|| machine.power_on().map(|_| ()))).collect();
+                // A panic in there is a bug of the harness; it goes on here.
+                let results =
+                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                results.collect::<Result<Vec<()>, LabError>>().map(|_| ())
+            }),
+            StartOrder::OneByOne(pattern) => started.iter().enumerate().try_for_each(|(index, machine)| {
+                machine.power_on()?;
+                if index + 1 < started.len() {
+                    machine.console().wait_for(pattern, &self.deadline(30))?;
+                }
+                Ok(())
+            }),
         }
-        Ok(())
     }
 
     fn publish_seed(&self, machine: &Machine) {
