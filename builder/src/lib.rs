@@ -2,3 +2,4 @@
 
 pub mod content;
 pub mod nomad;
+pub mod qcow2;
