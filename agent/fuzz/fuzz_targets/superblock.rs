@@ -1,0 +1,15 @@
+//! The first blocks of a disk.
+#![no_main]
+
+use std::io::Cursor;
+
+use agent::node::datasource::superblock;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = superblock::read(&mut Cursor::new(bytes));
+    // An ISO image has its descriptor at 32 KiB, which the fuzzer would not find.
+    let mut image = vec![0; 32768];
+    image.extend_from_slice(bytes);
+    let _ = superblock::read(&mut Cursor::new(image));
+});
