@@ -1,6 +1,13 @@
 //! [`super::obtain`] against a server on the loopback interface and a key made for the test.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    sync::Mutex,
+};
 
 use agent::facts::NomadSource;
 
@@ -265,6 +272,24 @@ fn without_a_server_the_stand_in_or_an_error_that_names_the_ways_out() {
         assert_eq!(obtain(&world.request_with_standin()).unwrap().source, NomadSource::StandIn);
         assert!(obtain(&world.request()).unwrap_err().to_string().contains(&status.to_string()));
     }
+}
+
+#[test]
+fn a_server_that_cannot_show_who_it_is_is_not_a_missing_network() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("https://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        // Open until the client has read that and gone.
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
+    });
+    let error = obtain(&Request { base_url, ..world.request_with_standin() }).unwrap_err();
+    server.join().unwrap();
+    assert!(matches!(error, NomadError::Untrusted { .. }), "{error}");
 }
 
 #[test]
