@@ -48,7 +48,8 @@
 //! // The power button.
 //! let status = machine.shut_down(&lab.deadline(15))?;
 //! assert!(status.success());
-//! lab.check_health()?;
+//! // What every test relies on: no crash on any console, no clock that runs wrong.
+//! lab.finish()?;
 //! # Ok(())
 //! # }
 //! ```

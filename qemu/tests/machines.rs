@@ -3,11 +3,12 @@
 mod guest;
 
 use guest::Guest;
+use qemu::lab::BootMethod;
 use qemu::services::http::Response;
 use qemu::services::{DhcpMode, HttpFault};
-use qemu::vm::{Line, Mark};
+use qemu::vm::{Boot, Console, Disk, DiskBus, DiskFormat, Line, Mark, Vm, VmConfig, create_empty, create_overlay};
 use qemu::volume::SeedMedium;
-use qemu::{Accelerator, BootFiles, Lab, MachineSpec};
+use qemu::{Accelerator, BootFiles, Lab, MachineSpec, RunDir};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -131,7 +132,7 @@ fn two_machines_a_network_and_a_cloud() {
     fails(&lab, "server-vm-0", ping);
     lab.machine("server-vm-1").vm().unwrap().set_carrier(0, true).unwrap();
     succeeds(&lab, "server-vm-0", "ping -c 5 -W 2 10.0.5.11");
-    lab.check_health().unwrap();
+    lab.finish().unwrap();
 }
 
 #[test]
@@ -177,4 +178,57 @@ fn power() {
     let error = console.wait_after(mark, "never", &lab.deadline(30)).unwrap_err();
     assert!(matches!(error, qemu::vm::ConsoleError::Fatal { .. }), "{error}");
     assert!(lab.check_health().is_err());
+}
+
+#[test]
+fn every_kind_of_drive() {
+    let Some(guest) = Guest::from_environment("every_kind_of_drive") else { return };
+    let run = RunDir::new().unwrap();
+    let base = run.path().join("base.raw");
+    std::fs::write(&base, b"what the base holds\n".repeat(1000)).unwrap();
+    let mut config = VmConfig::new(
+        "drives",
+        Accelerator::probe(&guest.kernel).unwrap(),
+        Boot::Kernel {
+            kernel: guest.kernel.clone(),
+            initrd: Some(guest.initrd.clone()),
+            cmdline: "console=ttyS0,115200 loglevel=4 panic=-1".to_owned(),
+        },
+    );
+    config.memory_mib = 192;
+    for (index, bus) in [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Nvme, DiskBus::Ahci].into_iter().enumerate() {
+        let path = run.path().join(format!("{index}.qcow2"));
+        // Different sizes tell them apart in the guest.
+        create_overlay(&path, &base, DiskFormat::Raw, Some((index as u64 + 1) << 20)).unwrap();
+        config.disks.push(Disk::new(path, DiskFormat::Qcow2).on(bus).with_serial(format!("disk-{index}")));
+    }
+    let console = Console::new("drives", None);
+    let vm = Vm::start(config, run.path(), &console).unwrap();
+    let deadline = || vm.config().accelerator.time_scale().deadline(Duration::from_secs(20));
+    console.wait_for("GUEST ready", &deadline()).unwrap();
+    for (kind, blocks) in [("vd", 1024), ("sd", 2048), ("nvme", 3072), ("sd", 4096)] {
+        let mark = console.mark();
+        // The two that are named sda and sdb are found in any order.
+        console.type_line(&format!("disk=$(awk '$3 == {blocks} {{ print $4 }}' /proc/partitions)")).unwrap();
+        console
+            .type_line(&format!("echo $disk | grep ^{kind} && head -n 1 /dev/$disk && echo x > /dev/$disk"))
+            .unwrap();
+        let held = console.wait_after(mark, "what the base holds", &deadline()).unwrap();
+        assert!(console.wait_after(held.end(), "GUEST done", &deadline()).unwrap().text.ends_with("done 0"));
+    }
+    vm.quit().unwrap();
+    assert!(std::fs::read(&base).unwrap().starts_with(b"what the base"), "the base was written");
+}
+
+#[test]
+fn firmware_looks_for_something_to_boot() {
+    let Some(guest) = Guest::from_environment("firmware_looks_for_something_to_boot") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty.qcow2");
+    create_empty(&empty, 1 << 20).unwrap();
+    let boot = BootFiles::uefi(&empty, DiskFormat::Qcow2);
+    assert_eq!(boot.method, BootMethod::Uefi);
+    let lab = lab(&guest, [MachineSpec::new("firmware", boot).medium(SeedMedium::None)]);
+    lab.machine("firmware").console().wait_for(["BdsDxe: ", "Boot0001"], &lab.deadline(20)).unwrap();
+    lab.finish().unwrap();
 }

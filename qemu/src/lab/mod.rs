@@ -265,6 +265,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Ends a test that went well: [`Lab::check_health`], and everything is gone.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; then the lab reports and keeps everything, as a panic makes it.
+    pub fn finish(self) -> Result<(), LabError> {
+        self.check_health().inspect_err(|_| self.mark_failed())
+    }
+
     /// Makes dropping the lab report and keep everything, as a panic does: for tests that end with an error instead.
     pub fn mark_failed(&self) {
         self.failed.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order of their dependencies; those that the kernel has built in are left out.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 22] = [
     "virtio_blk",
     "failover",
     "net_failover",
@@ -22,6 +22,11 @@ const MODULES: [&str; 17] = [
     "vfat",
     "nls_ascii",
     "nls_cp437",
+    "sd_mod",
+    "virtio_scsi",
+    "nvme-auth",
+    "nvme-core",
+    "nvme",
 ];
 
 /// What the guest is made of.
