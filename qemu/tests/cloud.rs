@@ -103,7 +103,6 @@ fn connections_survive_a_lossy_network() {
     let api = network.services.forward(SocketAddrV4::new(GUEST, 4646)).unwrap();
     let loss = network.switch.add_fault(Fault::drop().traffic(Traffic::Tcp(4646)).frames(9..=10));
     network.switch.add_fault(Fault::duplicate().traffic(Traffic::Tcp(4646)).probability(0.1));
-    network.switch.add_fault(Fault::jitter(Duration::ZERO, Duration::from_millis(3)).probability(0.2));
     let mut stream = connect(api);
     let sent: Vec<u8> = (0..60_000_u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
     stream.write_all(&sent).unwrap();
