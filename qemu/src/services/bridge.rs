@@ -14,8 +14,9 @@ const BUFFER: usize = 256 << 10;
 /// A machine that does not answer for this long is gone (it was killed, or is partitioned).
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a silent machine is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a silent machine is asked whether it is still there. Its answer also frees a connection of which nothing but the end is
+/// left to send and was lost: smoltcp 0.14 gives up its retransmission timer after three duplicate acknowledgements then.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A socket with the services' settings.
 pub(crate) fn new_socket() -> Socket<'static> {
