@@ -57,13 +57,14 @@ fn boot() -> Result<Infallible, RootError> {
     }
     tell("make the machine id", system::machine_id(&Path::new(paths::STATE_DIR).join("machine-id"), Path::new("/etc")));
     timeline.mark("state");
-    let mut units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
-    units.add(node());
-    timeline.mark("node-started");
-    for tty in consoles(&cmdline, facts.as_ref(), &active_console()) {
-        units.add(console(&tty));
-    }
+    let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
+    // Before the units: the first thing that they do is to speak to init.
     let mut manager = Manager::new(units, timeline, held)?;
+    manager.units.add(node());
+    manager.timeline.mark("node-started");
+    for tty in consoles(&cmdline, facts.as_ref(), &active_console()) {
+        manager.units.add(console(&tty));
+    }
     let request = manager.run();
     shutdown::run(&mut manager, &request)
 }

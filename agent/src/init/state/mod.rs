@@ -167,6 +167,7 @@ fn read_head(device: &Path) -> io::Result<Vec<u8>> {
 fn find_or_create() -> Result<Found, StateError> {
     let listener = Listener::open().map_err(|why| warning!("disks that appear later are not seen: {why}")).ok();
     let end = sys::boottime() + PATIENCE;
+    let mut told = false;
     loop {
         if let Some(found) = find() {
             return Ok(found);
@@ -179,6 +180,10 @@ fn find_or_create() -> Result<Found, StateError> {
             return Ok(found);
         }
         let left = end.saturating_sub(sys::boottime());
+        if !told {
+            notice!("no state partition and no room for one; waiting up to {} s for a disk", left.as_secs());
+            told = true;
+        }
         let waited = listener.as_ref().is_some_and(|listener| !left.is_zero() && listener.wait_for("block", left));
         if !waited {
             return Err(StateError::NoRoom(disks::describe(Path::new("/sys"))));
