@@ -1,10 +1,6 @@
 //! From a plan that is applied to a Nomad that runs: address, names, time, configuration, the gate, the unit.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{fs, path::Path, time::Duration};
 
 use super::{Steward, belongings};
 use crate::{
@@ -18,7 +14,6 @@ use crate::{
             unit::unit,
         },
         report::Waiting,
-        time,
         userdata::Plan,
     },
     notice,
@@ -26,8 +21,6 @@ use crate::{
     paths, warning,
 };
 
-/// Time that the clock may take before Nomad starts anyway.
-const CLOCK: Duration = Duration::from_secs(4);
 /// Time that a client waits for the servers before it starts anyway.
 const GATE: Duration = Duration::from_secs(90);
 
@@ -78,42 +71,6 @@ impl Steward {
             .map(|(name, lease)| (name.clone(), vec![format!("{}/{}", lease.address, lease.prefix)]))
             .collect();
         self.report.update(|status| status.addresses = addresses);
-    }
-
-    /// Certificates and Nomad's garbage collection need a clock that is about right.
-    fn set_clock(&mut self, plan: &Plan) {
-        let servers = self.time_servers(plan);
-        if servers.is_empty() {
-            return;
-        }
-        match time::ask(&servers, None, CLOCK) {
-            Ok(answer) => self.step_clock(&answer),
-            Err(why) => warning!("the clock is not set: {why}"),
-        }
-    }
-
-    pub(super) fn time_servers(&self, plan: &Plan) -> Vec<String> {
-        let view = self.shared.view();
-        let mut dhcp = Vec::new();
-        for server in view.leases.iter().flat_map(|(_, lease)| &lease.ntp) {
-            if !dhcp.contains(server) {
-                dhcp.push(*server);
-            }
-        }
-        // The public pool is a name: without a resolver it can only cost time.
-        let resolver = view.leases.iter().any(|(_, lease)| !lease.dns.is_empty());
-        if plan.ntp.servers.is_empty() && dhcp.is_empty() && !resolver {
-            return vec![];
-        }
-        time::servers(&plan.ntp, &dhcp)
-    }
-
-    pub(super) fn step_clock(&self, answer: &time::Answer) {
-        match time::set(answer, UNIX_EPOCH + Duration::from_secs(self.facts.epoch)) {
-            Ok(Some(off)) => notice!("the clock was off by {:.1} s, set from {}", -off, answer.server),
-            Ok(None) => {}
-            Err(why) => warning!("the clock is not set: {why}"),
-        }
     }
 
     fn configure(&self, plan: &Plan, hostname: &str, interface: &str, lease: &Lease) -> Result<(), FileError> {

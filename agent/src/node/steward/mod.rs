@@ -3,6 +3,7 @@
 
 mod apply;
 mod belongings;
+mod clock;
 mod find;
 mod launch;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Watching Nomad for as long as the machine lives.
 
-use std::{fs, net::Ipv4Addr, sync::Arc, thread, time::Duration};
+use std::{fs, net::Ipv4Addr, time::Duration};
 
 use super::Steward;
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
             health::{self, Health, Patience},
         },
         report::Waiting,
-        time,
         userdata::Plan,
     },
     notice,
@@ -138,21 +137,6 @@ impl Steward {
             now.as_secs_f64()
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
-    }
-
-    /// Asks for the time beside the watch, which a slow server must not hold up.
-    fn check_clock(&self, plan: &Plan) {
-        let servers = self.time_servers(plan);
-        let epoch = std::time::UNIX_EPOCH + Duration::from_secs(self.facts.epoch);
-        let shared = Arc::clone(&self.shared);
-        thread::spawn(move || {
-            match time::ask(&servers, None, Duration::from_secs(10)).and_then(|answer| time::set(&answer, epoch)) {
-                Ok(Some(off)) => notice!("the clock was off by {:.1} s", -off),
-                Ok(None) => {}
-                Err(why) => info!("the clock is not checked: {why}"),
-            }
-            drop(shared);
-        });
     }
 }
 

@@ -33,17 +33,30 @@ pub struct Answer {
     pub at: Duration,
 }
 
-/// Whom to ask: what user-data says, else what DHCP says, else a public pool.
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Servers {
+    /// Nobody: switched off, or there is no way to find anybody.
+    None,
+    /// Somebody named them, so that they can be expected to answer.
+    Named(Vec<String>),
+    /// Nobody named any: a public pool, which a machine without the Internet asks in vain.
+    Public(Vec<String>),
+}
+
+/// What user-data says, else what DHCP says, else a public pool, which is a name and needs a resolver.
 #[must_use]
-pub fn servers(ntp: &Ntp, dhcp: &[Ipv4Addr]) -> Vec<String> {
+pub fn servers(ntp: &Ntp, dhcp: &[Ipv4Addr], resolver: bool) -> Servers {
     if !ntp.enabled {
-        vec![]
+        Servers::None
     } else if !ntp.servers.is_empty() {
-        ntp.servers.clone()
+        Servers::Named(ntp.servers.clone())
     } else if !dhcp.is_empty() {
-        dhcp.iter().map(ToString::to_string).collect()
+        Servers::Named(dhcp.iter().map(ToString::to_string).collect())
+    } else if resolver {
+        Servers::Public(vec![DEFAULT.to_owned()])
     } else {
-        vec![DEFAULT.to_owned()]
+        Servers::None
     }
 }
 
@@ -190,10 +203,11 @@ mod tests {
     fn whom_to_ask() {
         let dhcp = [Ipv4Addr::new(10, 0, 0, 1)];
         let named = Ntp { enabled: true, servers: vec!["a".into()] };
-        assert_eq!(servers(&named, &dhcp), ["a"]);
-        assert_eq!(servers(&Ntp::default(), &dhcp), ["10.0.0.1"]);
-        assert_eq!(servers(&Ntp::default(), &[]), [DEFAULT]);
-        assert!(servers(&Ntp { enabled: false, ..named }, &dhcp).is_empty());
+        assert_eq!(servers(&named, &dhcp, true), Servers::Named(vec!["a".into()]));
+        assert_eq!(servers(&Ntp::default(), &dhcp, true), Servers::Named(vec!["10.0.0.1".into()]));
+        assert_eq!(servers(&Ntp::default(), &[], true), Servers::Public(vec![DEFAULT.into()]));
+        assert_eq!(servers(&Ntp::default(), &[], false), Servers::None);
+        assert_eq!(servers(&Ntp { enabled: false, ..named }, &dhcp, true), Servers::None);
     }
 
     #[test]

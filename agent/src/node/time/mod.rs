@@ -3,4 +3,4 @@
 mod ask;
 pub mod sntp;
 
-pub use ask::{Answer, ask, servers, set};
+pub use ask::{Answer, Servers, ask, servers, set};
