@@ -95,7 +95,8 @@ fn c085_tasks_survive_a_client_that_is_stopped_or_crashes() {
         let same = until("the task again", SOON, || own.server.api.running("j", 1)).unwrap().remove(0);
         assert_eq!(same, alloc);
         until("reattachment", SOON, || {
-            let log = own.client.cli(["alloc", "exec", "-i=false", "-t=false", &alloc.id, "/bin/sh", "-c", "echo here"]);
+            let log =
+                own.client.cli(["alloc", "exec", "-i=false", "-t=false", &alloc.id, "/bin/sh", "-c", "echo here"]);
             if log.code == 0 && log.stdout == "here\n" { Ok(()) } else { Err(format!("{log:?}")) }
         })
         .unwrap();
@@ -140,10 +141,14 @@ fn c019_a_drain_ends_with_a_node_that_is_ineligible() {
     let _turn = turn();
     let own = own("");
     own.task();
-    let out = own.server.cli(["node", "drain", "-enable", "-yes", "-deadline", "10s", &own.node]).out();
-    assert!(out.contains("drain complete") && out.contains(&own.node), "{out}");
+    let out = own.server.cli(["node", "drain", "-enable", "-yes", "-deadline", "3s", &own.node]).out();
+    assert!(out.contains(&format!("Drain complete for node {}", own.node)), "{out}");
     let nodes = own.server.api.get("/v1/nodes").unwrap();
-    assert_eq!((&nodes[0]["Drain"], &nodes[0]["SchedulingEligibility"]), (&false.into(), &"ineligible".into()), "{nodes}");
+    assert_eq!(
+        (&nodes[0]["Drain"], &nodes[0]["SchedulingEligibility"]),
+        (&false.into(), &"ineligible".into()),
+        "{nodes}"
+    );
     assert_eq!(own.server.cli(["node", "eligibility", &own.node]).code, 1);
     assert_eq!(own.server.cli(["node", "eligibility", "-enable", &own.node]).code, 0);
     assert_eq!(own.server.api.nodes().unwrap()[0].3, "eligible");
@@ -154,11 +159,11 @@ fn c019_a_drain_ends_with_a_node_that_is_ineligible() {
 #[test]
 fn c089_a_node_that_drained_on_shutdown_stays_ineligible() {
     let _turn = turn();
-    let mut own = own("leave_on_terminate = true\nclient {\n drain_on_shutdown {\n deadline = \"5s\"\n }\n}");
-    let (_, pid) = own.task();
+    let mut own = own("leave_on_terminate = true\nclient {\n drain_on_shutdown {\n deadline = \"3s\"\n }\n}");
+    own.task();
     own.client.signal(Signal::TERM);
+    // Nobody else can take the task, so the drain lasts until its deadline.
     assert_eq!(own.client.ends(SOON).0, 0);
-    assert!(!lives(&pid), "the task outlived the drain");
     own.client.restart();
     own.server.node("c1", "ready", SOON);
     let nodes = own.server.api.nodes().unwrap();
@@ -203,7 +208,6 @@ fn c111_a_dead_client_goes_down_and_its_tasks_move() {
     let mut own = own("");
     let second = own.client.site().client("c2", &[own.server.ip]).start();
     own.server.node("c2", "ready", SOON);
-    // Heartbeats are granted anew only when the timers that a fresh leader sets have been renewed once.
     own.server.api.register(&jobs::service("j", 2, "exec sleep 1000")).unwrap();
     let before = until("both tasks", SOON, || own.server.api.running("j", 2)).unwrap();
     own.client.crash();

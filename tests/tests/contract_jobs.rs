@@ -62,7 +62,11 @@ fn c014_a_detached_run_prints_the_evaluation() {
     // The columns of the reference cluster's commands.
     let status = pair.server.cli(["job", "status"]).out();
     let row = status.lines().find(|line| line.starts_with("detached ")).expect("row");
-    assert_eq!(row.split_whitespace().take(4).collect::<Vec<_>>(), ["detached", "service", "50", "running"], "{status}");
+    assert_eq!(
+        row.split_whitespace().take(4).collect::<Vec<_>>(),
+        ["detached", "service", "50", "running"],
+        "{status}"
+    );
     let status = pair.server.cli(["job", "status", "detached"]).out();
     assert!(status.lines().any(|line| line == "Status        = running"), "{status}");
     let summary = status.lines().find(|line| line.starts_with("web ")).expect("summary");
@@ -80,7 +84,9 @@ fn c014_a_run_waits_for_the_deployment() {
     let pair = pair();
     let file = path(pair, "deployed.hcl", &jobs::hcl("deployed", 1, "exec sleep 1000", "", ""));
     let out = pair.server.cli(["job", "run", &file]).out();
-    for part in ["Monitoring evaluation \"", "finished with status \"complete\"", "Monitoring deployment \"", "= successful"] {
+    for part in
+        ["Monitoring evaluation \"", "finished with status \"complete\"", "Monitoring deployment \"", "= successful"]
+    {
         assert!(out.contains(part), "{part}\n{out}");
     }
     running(pair, "deployed", 1);
@@ -148,7 +154,16 @@ fn c018_alloc_exec_and_logs_reach_the_task() {
     output(pair, "spoken");
     let alloc = running(pair, "spoken", 1).remove(0).id;
     assert_eq!(pair.server.cli(["alloc", "logs", &alloc]).out(), "done here\n");
-    let ran = pair.server.cli(["alloc", "exec", "-i=false", "-t=false", &alloc, "/bin/sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let ran = pair.server.cli([
+        "alloc",
+        "exec",
+        "-i=false",
+        "-t=false",
+        &alloc,
+        "/bin/sh",
+        "-c",
+        "echo out; echo err >&2; exit 7",
+    ]);
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (7, "out\n", "err\n"));
     let status = pair.server.cli(["alloc", "status", &alloc]).out();
     assert!(status.contains("Client Status       = running") && status.contains("= c1"), "{status}");
@@ -165,12 +180,27 @@ fn c086_a_task_has_its_environment_and_meta() {
     let pair = pair();
     // All of the agent's environment is in there too: the site's mark, for one.
     let mark = format!("STEPPE_CONTRACT={}/", pair.client.site().dir().display());
-    for line in ["OWN=of-the-job", "NOMAD_META_color=blue", "NOMAD_JOB_ID=environment", "NOMAD_GROUP_NAME=web", "NOMAD_TASK_NAME=main",
-        "NOMAD_ALLOC_INDEX=0", "NOMAD_DC=dc1", "NOMAD_REGION=global", &mark]
-    {
+    for line in [
+        "OWN=of-the-job",
+        "NOMAD_META_color=blue",
+        "NOMAD_JOB_ID=environment",
+        "NOMAD_GROUP_NAME=web",
+        "NOMAD_TASK_NAME=main",
+        "NOMAD_ALLOC_INDEX=0",
+        "NOMAD_DC=dc1",
+        "NOMAD_REGION=global",
+        &mark,
+    ] {
         assert!(out.lines().any(|l| l == line), "{line}\n{out}");
     }
-    for key in ["NOMAD_ALLOC_ID=", "NOMAD_TASK_DIR=", "NOMAD_ALLOC_DIR=", "NOMAD_SECRETS_DIR=", "NOMAD_CPU_LIMIT=", "NOMAD_MEMORY_LIMIT="] {
+    for key in [
+        "NOMAD_ALLOC_ID=",
+        "NOMAD_TASK_DIR=",
+        "NOMAD_ALLOC_DIR=",
+        "NOMAD_SECRETS_DIR=",
+        "NOMAD_CPU_LIMIT=",
+        "NOMAD_MEMORY_LIMIT=",
+    ] {
         assert!(out.lines().any(|l| l.starts_with(key)), "{key}\n{out}");
     }
     stop(pair, "environment");
@@ -179,9 +209,11 @@ fn c086_a_task_has_its_environment_and_meta() {
 #[test]
 fn jobs_get_ports_that_they_ask_for() {
     let out = told("ports", "env", |group| {
-        group["Networks"] = json!([{ "DynamicPorts": [{ "Label": "http" }], "ReservedPorts": [{ "Label": "admin", "Value": 14646 }] }]);
+        group["Networks"] =
+            json!([{ "DynamicPorts": [{ "Label": "http" }], "ReservedPorts": [{ "Label": "admin", "Value": 14646 }] }]);
     });
-    let value = |key: &str| out.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key}\n{out}"));
+    let value =
+        |key: &str| out.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key}\n{out}"));
     let dynamic: u16 = value("NOMAD_PORT_http=").parse().expect("port");
     assert!((20000..=32000).contains(&dynamic), "{dynamic}");
     assert_eq!(value("NOMAD_PORT_admin="), "14646");
