@@ -265,6 +265,33 @@ impl Lab {
         Ok(())
     }
 
+    /// Powers machines on that are off.
+    ///
+    /// # Errors
+    /// When one is on already, or QEMU refuses.
+    ///
+    /// # Panics
+    /// When there is no such machine.
+    pub fn power_on(&self, names: &[&str], order: &StartOrder) -> Result<(), LabError> {
+        let machines = names.iter().map(|name| self.machine(name));
+        match order {
+            StartOrder::Together => std::thread::scope(|scope| {
+                let threads: Vec<_> = machines.map(|machine| scope.spawn(|| machine.power_on().map(|_| ()))).collect();
+                // A panic in there is a bug of the harness; it goes on here.
+                let results =
+                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                results.collect()
+            }),
+            StartOrder::OneByOne(pattern) => machines.enumerate().try_for_each(|(index, machine)| {
+                machine.power_on()?;
+                if index + 1 < names.len() {
+                    machine.console().wait_for(pattern, &self.deadline(30))?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
     /// Ends a test that went well: [`Lab::check_health`], and everything is gone.
     ///
     /// # Errors
@@ -285,24 +312,9 @@ impl Lab {
             }
             self.publish_seed(machine);
         }
-        let started: Vec<&Machine> = self.machines.iter().filter(|machine| machine.spec().autostart).collect();
-        match order {
-            StartOrder::Together => std::thread::scope(|scope| {
-                let threads: Vec<_> =
-                    started.iter().map(|machine| scope.spawn(|| machine.power_on().map(|_| ()))).collect();
-                // A panic in there is a bug of the harness; it goes on here.
-                let results =
-                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-                results.collect::<Result<Vec<()>, LabError>>().map(|_| ())
-            }),
-            StartOrder::OneByOne(pattern) => started.iter().enumerate().try_for_each(|(index, machine)| {
-                machine.power_on()?;
-                if index + 1 < started.len() {
-                    machine.console().wait_for(pattern, &self.deadline(30))?;
-                }
-                Ok(())
-            }),
-        }
+        let started: Vec<&str> =
+            self.machines.iter().filter(|machine| machine.spec().autostart).map(Machine::name).collect();
+        self.power_on(&started, order)
     }
 
     fn publish_seed(&self, machine: &Machine) {

@@ -318,6 +318,33 @@ impl Console {
         self.type_text(&format!("{line}\r"))
     }
 
+    /// Types a command at a prompt, and gives the lines that it wrote up to the next prompt, the echo of the command not among them.
+    ///
+    /// A message of the kernel may have pushed the prompt away: an empty line asks for a new one first.
+    ///
+    /// # Errors
+    /// When the machine is off, or a prompt does not come in time.
+    pub fn command(&self, prompt: &str, command: &str, deadline: &Deadline) -> Result<Vec<String>, ConsoleError> {
+        let Mark(current) = self.mark();
+        self.type_line("")?;
+        let ready = self.prompt_after(Mark(current + 1), prompt, deadline)?;
+        self.type_line(command)?;
+        let echo = self.wait_after(Mark(ready.index), command, deadline)?;
+        let next = self.prompt_after(echo.end(), prompt, deadline)?;
+        let lines = self.lines_after(echo.end()).into_iter().take_while(|line| line.index < next.index);
+        Ok(lines.map(|line| line.text).collect())
+    }
+
+    /// A line after `mark` that begins with a prompt, whether something came behind it or not.
+    fn prompt_after(&self, mark: Mark, prompt: &str, deadline: &Deadline) -> Result<Line, ConsoleError> {
+        let describe = || format!("{prompt:?} as a prompt");
+        self.wait(describe, deadline, |state| {
+            let partial = state.partial().filter(|line| line.index >= mark.0);
+            let mut lines = state.lines.iter().skip(mark.0).cloned().chain(partial);
+            lines.find(|line| line.text.starts_with(prompt))
+        })
+    }
+
     /// Takes lines with `part` in them as harmless from now on, although [`crate::vm::FATAL`] lists them. Forgives one that was seen.
     pub fn allow(&self, part: &str) {
         let mut state = self.state();
@@ -416,6 +443,31 @@ mod tests {
         let mut typed = [0; 7];
         guest.read_exact(&mut typed).unwrap();
         assert_eq!(&typed, b"status\r");
+    }
+
+    #[test]
+    fn a_command_gives_what_it_wrote_between_two_prompts() {
+        let (console, mut guest) = connected();
+        std::thread::spawn(move || {
+            // A message has pushed the first prompt away.
+            guest.write_all(b"vm> [ 12.0] random: crng init done\n").unwrap();
+            let (mut typed, mut byte) = (Vec::new(), [0]);
+            while guest.read(&mut byte).unwrap_or(0) == 1 {
+                if byte != *b"\r" {
+                    typed.push(byte[0]);
+                    guest.write_all(&byte).unwrap();
+                    continue;
+                }
+                let answer = if typed == b"status" { "\r\none\r\n[ 13.0] noise\r\ntwo\r\nvm> " } else { "\r\nvm> " };
+                guest.write_all(answer.as_bytes()).unwrap();
+                typed.clear();
+            }
+        });
+        console.wait_for("random", &Deadline::seconds(10)).unwrap();
+        for _ in 0..2 {
+            let lines = console.command("vm> ", "status", &Deadline::seconds(10)).unwrap();
+            assert_eq!(lines, ["one", "[ 13.0] noise", "two"]);
+        }
     }
 
     #[test]
