@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::api::Answer;
-use tests::contract::{Agent, jobs, leaderless, pair};
+use tests::contract::{Agent, Site, jobs, leaderless, pair};
 
 const AT_ONCE: Duration = Duration::from_secs(4);
 
@@ -77,6 +77,15 @@ fn c029_health_has_a_key_for_each_role() {
 }
 
 #[test]
+fn c029_a_combined_agent_has_both_keys() {
+    let site = Site::new();
+    let both = site.server("b1", 1).hcl("client {\n enabled = true\n network_interface = \"lo\"\n}").start();
+    both.node("b1", "ready", Duration::from_secs(90));
+    let ok = json!({ "message": "ok", "ok": true });
+    assert_eq!(both.api.get("/v1/agent/health").unwrap(), json!({ "client": ok, "server": ok }));
+}
+
+#[test]
 fn c030_health_without_a_leader_is_an_error_with_json() {
     let answer = no_leader("/v1/agent/health");
     assert_eq!(answer.json(), json!({ "server": { "ok": false, "message": "No cluster leader" } }));
@@ -103,6 +112,14 @@ fn c033_self_works_at_once_without_a_leader() {
             assert!(answer.json()[key].is_object(), "{key}: {answer:?}");
         }
     }
+}
+
+#[test]
+fn c033_a_client_finds_its_own_node_and_whether_it_is_ready() {
+    let pair = pair();
+    let own = ok(&pair.client, "/v1/agent/self");
+    assert_eq!(own["stats"]["client"]["node_id"], json!(pair.node), "{own}");
+    assert_eq!(ok(&pair.client, &format!("/v1/node/{}", pair.node))["Status"], "ready");
 }
 
 #[test]
@@ -177,6 +194,18 @@ fn c038_a_job_that_is_none_is_refused() {
         let answer = send(server, method, "/v1/jobs", r#"{"Job":{"ID":"x","Name":"x","Type":"service"}}"#);
         assert!(answer.status == 500 && answer.body.contains("Missing job task groups"), "{answer:?}");
     }
+}
+
+#[test]
+fn c024_a_join_counts_whom_it_reached() {
+    let server = &pair().server;
+    let join = |query: &str| send(server, "PUT", &format!("/v1/agent/join?{query}"), "");
+    let nobody = join("address=127.255.255.1");
+    assert_eq!((nobody.status, &nobody.json()["num_joined"]), (200, &json!(0)), "{nobody:?}");
+    assert!(nobody.json()["error"].as_str().is_some_and(|e| e.contains("connection refused")), "{nobody:?}");
+    // One of several is enough; the port is that of gossip.
+    let some = join(&format!("address=127.255.255.1&address={}:4648", server.ip));
+    assert_eq!((some.status, &some.json()["num_joined"]), (200, &json!(1)), "{some:?}");
 }
 
 #[test]
@@ -307,4 +336,28 @@ fn c121_the_keyring_is_the_sign_that_clients_can_come() {
     let keys = ok(&pair().server, "/.well-known/jwks.json");
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1), "{keys}");
     assert_eq!(no_leader("/.well-known/jwks.json").body, "No cluster leader");
+}
+
+#[test]
+fn c117_with_acls_some_paths_stay_open_and_clients_register() {
+    let site = Site::new();
+    let setup = site.server("s1", 1).hcl("acl {\n enabled = true\n}");
+    let ip = setup.ip;
+    let server = setup.launch();
+    // The API answers, but not what it is usually asked first.
+    tests::wait::until("the API", Duration::from_secs(40), || server.api.send("GET", "/v1/regions", "")).unwrap();
+    server.takes_clients(Duration::from_secs(60));
+    let client = site.client("c1", &[ip]).hcl("acl {\n enabled = true\n}").launch();
+    for path in ["/v1/status/leader", "/v1/status/peers", "/v1/agent/health", "/v1/regions", "/v1/metrics"] {
+        ok(&server, path);
+    }
+    for path in ["/v1/agent/self", "/v1/agent/members", "/v1/nodes", "/v1/jobs", "/v1/operator/raft/configuration"] {
+        is(&get(&server, path), 403, "Permission denied");
+    }
+    tests::wait::until("the client's registration", Duration::from_secs(60), || {
+        let log = client.stdout();
+        if log.contains("node registration complete") { Ok(()) } else { Err(log) }
+    })
+    .unwrap();
+    assert_eq!(get(&client, "/v1/agent/health?type=client").status, 200);
 }

@@ -299,3 +299,25 @@ fn c107_a_dead_server_fails_late_and_c113_can_be_forced_out() {
     servers[dead].restart();
     voters(&servers[first], 3, Duration::from_secs(90));
 }
+
+#[test]
+#[cfg_attr(not(steppe_slow), ignore = "takes more than 40 s: STEPPE_SLOW=1 runs it")]
+fn c112_after_a_change_of_leader_a_dead_client_looks_ready_for_minutes() {
+    let _turn = turn();
+    let site = Site::new();
+    let mut server = site.server("s1", 1).start();
+    server.takes_clients(ELECTION);
+    let client = site.client("c1", &[server.ip]).start();
+    server.node("c1", "ready", SOON);
+    drop(client);
+    // A new reign: every node is given five minutes. Without it the node were down after 30 s at most.
+    server.crash();
+    server.restart();
+    server.leader(ELECTION);
+    let down = until("the node to go down", Duration::from_secs(45), || {
+        let nodes = server.api.nodes()?;
+        if nodes.iter().any(|n| n.2 == "down") { Ok(()) } else { Err(format!("{nodes:?}")) }
+    });
+    assert!(down.is_err());
+    assert_eq!(server.api.nodes().unwrap()[0].2, "ready");
+}

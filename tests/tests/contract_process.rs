@@ -282,6 +282,21 @@ fn c094_a_client_needs_df_and_a_server_needs_nothing() {
 }
 
 #[test]
+fn c096_a_server_that_lost_its_id_but_kept_its_raft_state_does_not_elect() {
+    let mut server = Site::new().server("s1", 1).start();
+    server.takes_clients(Duration::from_secs(60));
+    server.crash();
+    std::fs::remove_file(server.data("server/node-id")).unwrap();
+    server.restart();
+    until("the refusal to elect", Duration::from_secs(30), || {
+        let log = server.stdout();
+        if log.contains("not part of a stable configuration") { Ok(()) } else { Err(log) }
+    })
+    .unwrap();
+    assert!(server.api.leader().is_err());
+}
+
+#[test]
 fn c098_a_server_that_crashed_is_the_same_one_afterwards() {
     let site = Site::new();
     let mut server = site.server("s1", 1).start();
@@ -316,4 +331,15 @@ fn c100_ports_of_each_role() {
     let client = alone(&Site::new(), "client").start();
     assert!(!free(&client, 4646) && free(&client, 4647) && free(&client, 4648));
     assert!(UdpSocket::bind((client.ip, 4648)).is_ok());
+}
+
+#[test]
+fn c102_a_server_runs_as_a_user_who_owns_its_data_directory() {
+    // Without root, every other test has shown it already.
+    let nobody = if rustix::process::getuid().is_root() { 65534 } else { rustix::process::getuid().as_raw() };
+    let mut server = Site::new().server("s1", 1).user(nobody).start();
+    server.takes_clients(Duration::from_secs(60));
+    server.crash();
+    server.restart();
+    server.leader(Duration::from_secs(30));
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,6 +28,7 @@ pub struct Setup {
     base: Value,
     user: String,
     env: Vec<(String, String)>,
+    user_id: Option<u32>,
 }
 
 impl Setup {
@@ -58,7 +60,7 @@ impl Setup {
             "advertise": { "http": ip, "rpc": ip, "serf": ip },
             "disable_update_check": true,
         });
-        Self { ip, site: site.clone(), name: name.into(), base, user: String::new(), env: Vec::new() }
+        Self { ip, site: site.clone(), name: name.into(), base, user: String::new(), env: Vec::new(), user_id: None }
     }
 
     /// Adds to the user's configuration file, which is read after the base and wins.
@@ -83,6 +85,19 @@ impl Setup {
         self
     }
 
+    /// Runs the agent as this user, who owns the data directory. Takes root.
+    ///
+    /// # Panics
+    /// When the data directory cannot be given away.
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Self {
+        let data = self.site.dir().join(&self.name);
+        std::fs::create_dir_all(&data).expect("data directory");
+        std::os::unix::fs::chown(&data, Some(id), Some(id)).expect("data directory of another user");
+        self.user_id = Some(id);
+        self
+    }
+
     /// The directory with its configuration files.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -103,7 +118,7 @@ impl Setup {
     #[must_use]
     pub fn launch(self) -> Agent {
         let args = vec!["agent".into(), "-config".into(), self.config().display().to_string()];
-        Agent::launch(&self.site, &self.name, self.ip, args, self.env)
+        Agent::start(&self.site, &self.name, self.ip, args, self.env, self.user_id)
     }
 
     /// Starts the agent and waits until its API answers.
@@ -127,6 +142,7 @@ pub struct Agent {
     site: Site,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    user_id: Option<u32>,
     child: Child,
 }
 
@@ -137,11 +153,20 @@ impl Agent {
     /// When the program cannot be run.
     #[must_use]
     pub fn launch(site: &Site, name: &str, ip: Ipv4Addr, args: Vec<String>, env: Vec<(String, String)>) -> Self {
-        let mut command = site.nomad();
-        command.args(&args).envs(env.iter().cloned());
-        let child = spawn(command, site.dir(), name);
+        Self::start(site, name, ip, args, env, None)
+    }
+
+    fn start(
+        site: &Site,
+        name: &str,
+        ip: Ipv4Addr,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+        user_id: Option<u32>,
+    ) -> Self {
+        let child = spawn(site, name, &args, &env, user_id);
         let api = Api::new(format_args!("{ip}:4646"));
-        Self { name: name.into(), ip, api, site: site.clone(), args, env, child }
+        Self { name: name.into(), ip, api, site: site.clone(), args, env, user_id, child }
     }
 
     /// Waits until the API answers.
@@ -165,9 +190,7 @@ impl Agent {
     /// When it has not ended, or does not start.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "{} still runs", self.name);
-        let mut command = self.site.nomad();
-        command.args(&self.args).envs(self.env.iter().cloned());
-        self.child = spawn(command, self.site.dir(), &self.name);
+        self.child = spawn(&self.site, &self.name, &self.args, &self.env, self.user_id);
         self.answers();
     }
 
@@ -279,9 +302,13 @@ impl Agent {
     }
 }
 
-fn spawn(mut command: Command, dir: &Path, name: &str) -> Child {
-    let file = |kind: &str| File::create(dir.join(format!("{name}.{kind}"))).expect("output file");
-    command.stdout(file("stdout")).stderr(file("stderr"));
+fn spawn(site: &Site, name: &str, args: &[String], env: &[(String, String)], user_id: Option<u32>) -> Child {
+    let file = |kind: &str| File::create(site.dir().join(format!("{name}.{kind}"))).expect("output file");
+    let mut command = site.nomad();
+    command.args(args).envs(env.iter().cloned()).stdout(file("stdout")).stderr(file("stderr"));
+    if let Some(id) = user_id {
+        command.uid(id).gid(id);
+    }
     command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"))
 }
 

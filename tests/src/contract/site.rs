@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 use super::command::{self, Ran};
@@ -22,6 +23,8 @@ const SWEEP: &str = include_str!("sweep.sh");
 /// killed drops nothing at all.
 static BASE: LazyLock<(PathBuf, Child)> = LazyLock::new(|| {
     let dir = tempfile::Builder::new().prefix("steppe-contract-").tempdir().expect("temporary directory").keep();
+    // Agents of other users pass through.
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711)).expect("own directory");
     let keeper = sweeper(&dir)
         .arg("wait")
         .stdin(Stdio::piped())
