@@ -1,133 +1,29 @@
 //! A network, its services and its machines, for one test.
 
+mod builder;
+mod error;
 mod machine;
 mod report;
 mod spec;
 
+pub use builder::{LabBuilder, StartOrder};
+pub use error::LabError;
 pub use machine::Machine;
 pub use spec::{BaseDisk, BootFiles, BootMethod, MachineSpec};
 
-use crate::services::{Lease, Services, ServicesConfig, ServicesError};
-use crate::switch::{Switch, SwitchError};
-use crate::vm::{ConsoleError, DiskError, FirmwareError, Mark, TscError, VmError, check_clock};
-use crate::volume::{Seed, SeedMedium, VolumeError};
+use crate::services::{Lease, Services};
+use crate::switch::Switch;
+use crate::vm::{Mark, check_clock};
+use crate::volume::{Seed, SeedMedium};
 use crate::{Accelerator, Deadline, RunDir, TimeScale};
-use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a cluster may take to come up under KVM; 180 s under TCG on two busy cores.
 const CLUSTER_TIME: Duration = Duration::from_secs(45);
-
-/// Why a lab does not do something.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what each is")]
-pub enum LabError {
-    #[error("failed to prepare {}: {source}", path.display())]
-    Prepare { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Switch(#[from] SwitchError),
-    #[error(transparent)]
-    Services(#[from] ServicesError),
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(transparent)]
-    Firmware(#[from] FirmwareError),
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
-    #[error(transparent)]
-    Vm(#[from] VmError),
-    #[error(transparent)]
-    Console(#[from] ConsoleError),
-    #[error("the lab has no machine {0}")]
-    Unknown(String),
-    #[error("the lab has two machines named {0}")]
-    Duplicate(String),
-    #[error("{0} is off")]
-    Off(String),
-    #[error("{0} is on already")]
-    AlreadyOn(String),
-    #[error("{machine}: the console showed what a healthy machine does not write: {line}")]
-    Unhealthy { machine: String, line: String },
-    #[error("{machine}: {source}")]
-    Clock { machine: String, source: TscError },
-}
-
-/// In which order machines are powered on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StartOrder {
-    /// All in one instant.
-    #[default]
-    Together,
-    /// Each one when the one before has written a line with this part (`Linux version` lets each calibrate its clock alone).
-    OneByOne(String),
-}
-
-/// A lab before it is started.
-#[derive(Debug)]
-pub struct LabBuilder {
-    accelerator: Accelerator,
-    seed: u64,
-    order: StartOrder,
-    services: ServicesConfig,
-    machines: Vec<MachineSpec>,
-}
-
-impl LabBuilder {
-    /// With this machine too.
-    #[must_use]
-    pub fn machine(mut self, spec: MachineSpec) -> Self {
-        self.machines.push(spec);
-        self
-    }
-
-    /// With these machines too.
-    #[must_use]
-    pub fn machines(mut self, specs: impl IntoIterator<Item = MachineSpec>) -> Self {
-        self.machines.extend(specs);
-        self
-    }
-
-    /// With another seed for the chance in network faults.
-    #[must_use]
-    pub fn chance(self, seed: u64) -> Self {
-        Self { seed, ..self }
-    }
-
-    /// With another order of power-ons.
-    #[must_use]
-    pub fn order(self, order: StartOrder) -> Self {
-        Self { order, ..self }
-    }
-
-    /// Makes the network and powers the machines on.
-    ///
-    /// # Errors
-    /// [`LabError`]; nothing is left running then.
-    pub fn start(self) -> Result<Lab, LabError> {
-        let run = RunDir::new().map_err(|source| LabError::Prepare { path: std::env::temp_dir(), source })?;
-        let switch = Switch::start(self.seed)?;
-        let seed_base = format!("http://{}/seed", self.services.address);
-        let services = Services::start(&switch, self.services)?;
-        let mut machines: Vec<Machine> = Vec::new();
-        let addresses = spec::addresses(&self.machines);
-        for (spec, address) in self.machines.into_iter().zip(addresses) {
-            if machines.iter().any(|machine| machine.name() == spec.name) {
-                return Err(LabError::Duplicate(spec.name));
-            }
-            let machine = Machine::new(spec, address, self.accelerator, run.path(), &seed_base)?;
-            switch.listen(machine.name(), &machine.socket())?;
-            machines.push(machine);
-        }
-        let failed = AtomicBool::new(false);
-        let lab = Lab { machines, services, switch, run, accelerator: self.accelerator, failed };
-        lab.power_on_all(&self.order)?;
-        Ok(lab)
-    }
-}
 
 /// A network with its machines.
 ///
@@ -148,8 +44,7 @@ impl Lab {
     /// Describes a lab: a network 10.0.5.0/24 with services at 10.0.5.1 and no machine yet.
     #[must_use]
     pub fn builder(accelerator: Accelerator) -> LabBuilder {
-        let services = ServicesConfig::default();
-        LabBuilder { accelerator, seed: 1, order: StartOrder::default(), services, machines: Vec::new() }
+        LabBuilder::new(accelerator)
     }
 
     /// The machine with a name.

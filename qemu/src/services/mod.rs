@@ -7,6 +7,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod http;
 pub mod ntp;
+mod service;
 mod stack;
 
 pub use datagram::Datagram;
@@ -17,7 +18,8 @@ pub use ntp::{Ntp, NtpMode};
 
 use crate::switch::{Mac, Switch, SwitchError};
 use crate::wake::Wake;
-use stack::{Order, Service, Stack};
+use service::Service;
+use stack::{Order, Stack};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixStream;

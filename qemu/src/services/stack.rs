@@ -3,7 +3,7 @@
 use crate::services::bridge::{Bridge, new_socket};
 use crate::services::datagram::Datagram;
 use crate::services::device::Port;
-use crate::services::http::{Site, serve};
+use crate::services::service::Service;
 use crate::services::{Shared, dhcp, dns, ntp};
 use crate::switch::Mac;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,7 +16,7 @@ use smoltcp::wire::{
     Ipv4Packet, TcpPacket,
 };
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,15 +37,6 @@ pub(crate) enum Order {
     Unlisten(u16),
     /// Ends the thread.
     Stop,
-}
-
-/// Who answers a machine's connection.
-#[derive(Clone, Debug)]
-pub(crate) enum Service {
-    /// A tree of resources.
-    Http(Arc<Site>),
-    /// A port of this host.
-    Host(SocketAddr),
 }
 
 /// A socket that waits for a connection to a service.
@@ -276,32 +267,6 @@ impl Stack {
             }
             alive
         });
-    }
-}
-
-impl Service {
-    /// The host's end of a new connection.
-    fn connect(&self, peer: SocketAddrV4) -> io::Result<OwnedFd> {
-        match self {
-            Self::Http(site) => {
-                let (ours, theirs) = UnixStream::pair()?;
-                ours.set_nonblocking(true)?;
-                let site = Arc::clone(site);
-                let name = format!("http {peer}");
-                std::thread::Builder::new().name(name).spawn(move || {
-                    // A machine that goes away in the middle of a response is no concern of the server.
-                    let _ = serve(theirs, peer, &site);
-                })?;
-                Ok(ours.into())
-            }
-            Self::Host(address) => {
-                // To this host itself, so that it does not take long.
-                let stream = TcpStream::connect_timeout(address, Duration::from_secs(1))?;
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                Ok(stream.into())
-            }
-        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The network between the machines: a learning Ethernet switch in this process, with faults.
 
 mod core;
+mod endpoint;
 mod fault;
 mod frame;
+mod handle;
 mod mac;
 mod pcap;
 mod queue;
@@ -12,9 +14,9 @@ mod thread;
 pub use self::core::{PortCounters, PortId};
 pub use fault::{Action, Fault, FaultCounters, FaultId};
 pub use frame::{FrameDecoder, FrameError, MAX_FRAME, encode_frame};
+pub use handle::{Switch, SwitchError};
 pub use mac::{Mac, MacError};
 pub(crate) use queue::SendQueue;
-pub use thread::{Switch, SwitchError};
 
 /// What the faults can look at in a frame.
 pub use fault::Traffic;
