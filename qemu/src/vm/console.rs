@@ -1,32 +1,20 @@
 //! A machine's serial console: everything it wrote, with times, and a way to type.
 
+mod error;
+mod state;
+
+pub use error::ConsoleError;
+
 use crate::Deadline;
 use crate::vm::lines::LineAssembler;
 use crate::vm::pattern::Pattern;
 use crate::vm::verdict::Verdicts;
+use state::State;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Why a console did not show what was waited for. Each variant carries the last lines, because that is what one looks at first.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what each is")]
-pub enum ConsoleError {
-    #[error("{machine}: no line with {pattern} within {} s; the last ones are:\n{tail}", allowed.as_secs())]
-    Timeout { machine: String, pattern: String, allowed: Duration, tail: String },
-    #[error(
-        "{machine}: the console closed (the machine ended) before a line with {pattern}; the last ones are:\n{tail}"
-    )]
-    Closed { machine: String, pattern: String, tail: String },
-    #[error(
-        "{machine}: while waiting for {pattern} the console showed what a healthy machine does not write:\n{line}\nthe last lines are:\n{tail}"
-    )]
-    Fatal { machine: String, pattern: String, line: String, tail: String },
-    #[error("{machine}: failed to type on the console: {source}")]
-    Input { machine: String, source: io::Error },
-}
 
 /// One line of a console.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,20 +50,6 @@ struct Shared {
     machine: String,
     state: Mutex<State>,
     changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    lines: Vec<Line>,
-    assembler: LineAssembler,
-    verdicts: Verdicts,
-    /// The first line that no healthy machine writes.
-    fatal: Option<String>,
-    log: Option<File>,
-    powered_on: Instant,
-    /// Counts power-ons; the reader of an earlier one must not close a later one.
-    boot: u64,
-    input: Option<UnixStream>,
 }
 
 impl Console {
@@ -322,44 +296,6 @@ impl Console {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn add(&mut self, text: String) {
-        let line = Line { index: self.lines.len(), at: self.powered_on.elapsed(), text };
-        self.write_log(&format!("[{:9.3}] {}\n", line.at.as_secs_f64(), line.text));
-        if self.fatal.is_none() && self.verdicts.is_fatal(&line.text) {
-            self.fatal = Some(line.text.clone());
-        }
-        self.lines.push(line);
-    }
-
-    /// The line that has begun, with the place it will have.
-    fn partial(&self) -> Option<Line> {
-        let text = self.assembler.partial();
-        (!text.is_empty()).then(|| Line { index: self.lines.len(), at: self.powered_on.elapsed(), text })
-    }
-
-    /// Makes a line of what a machine wrote before it went off in the middle of one.
-    fn finish_partial(&mut self) {
-        if let Some(line) = self.partial() {
-            self.assembler = LineAssembler::default();
-            self.add(line.text);
-        }
-    }
-
-    fn write_log(&mut self, text: &str) {
-        // A log that cannot be written (disk full) must not stop a test; the lines are in memory too.
-        if let Some(Err(_)) = self.log.as_mut().map(|log| log.write_all(text.as_bytes())) {
-            self.log = None;
-        }
-    }
-
-    fn tail(&self, count: usize) -> String {
-        let start = self.lines.len().saturating_sub(count);
-        let lines = self.lines[start..].iter().cloned().chain(self.partial());
-        lines.map(|line| format!("[{:9.3}] {}\n", line.at.as_secs_f64(), line.text)).collect()
     }
 }
 

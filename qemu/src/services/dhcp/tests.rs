@@ -1,6 +1,7 @@
 use super::*;
 use dhcproto::v4::Flags;
 use proptest::prelude::{any, prop, proptest};
+use std::time::Duration;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 1);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 10);

@@ -1,0 +1,84 @@
+use super::*;
+use std::process::Command;
+
+/// Reads a tree by a few rules of its own: the names of the records and the files' contents.
+fn read(image: &[u8], descriptor: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let field = |at: usize| usize::try_from(u32::from_le_bytes(image[at..at + 4].try_into().unwrap())).unwrap();
+    let root = descriptor * SECTOR + 156;
+    let (mut at, end) = (field(root + 2) * SECTOR, field(root + 2) * SECTOR + field(root + 10));
+    let mut found = Vec::new();
+    while at < end {
+        let length = usize::from(image[at]);
+        if length == 0 {
+            at = at.next_multiple_of(SECTOR).max(at + 1).next_multiple_of(SECTOR);
+            continue;
+        }
+        let name = image[at + 33..][..usize::from(image[at + 32])].to_vec();
+        if image[at + 25] & 2 == 0 {
+            found.push((name, image[field(at + 2) * SECTOR..][..field(at + 10)].to_vec()));
+        }
+        at += length;
+    }
+    found
+}
+
+const FILES: [(&str, &[u8]); 3] =
+    [("user-data", b"#cloud-config\n"), ("meta-data", b"instance-id: i\n"), ("network-config", b"")];
+
+#[test]
+fn both_trees_lead_to_the_same_files() {
+    let image = iso9660("cidata", &FILES).unwrap();
+    assert_eq!(image, iso9660("cidata", &FILES).unwrap(), "the same input must give the same bytes");
+    assert_eq!(&image[PRIMARY * SECTOR + 40..][..8], b"cidata  ");
+    let plain = read(&image, PRIMARY);
+    let names: Vec<&[u8]> = plain.iter().map(|(name, _)| name.as_slice()).collect();
+    assert_eq!(names, [&b"META_DATA.;1"[..], b"NETWORK_CONFIG.;1", b"USER_DATA.;1"]);
+    assert_eq!(plain[2].1, FILES[0].1);
+    let joliet = read(&image, JOLIET);
+    assert_eq!((joliet.len(), joliet[2].0.as_slice()), (3, &b"\0u\0s\0e\0r\0-\0d\0a\0t\0a"[..]));
+    assert_eq!(joliet[0].1, FILES[1].1);
+}
+
+#[test]
+fn many_files_fill_several_sectors() {
+    let names: Vec<String> = (0..200).map(|number| format!("file-number-{number}.txt")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+    let image = iso9660("x", &files).unwrap();
+    for descriptor in [PRIMARY, JOLIET] {
+        let found = read(&image, descriptor);
+        assert_eq!(found.len(), 200);
+        assert!(found.iter().all(|(_, content)| content.starts_with(b"file-number-")));
+    }
+}
+
+#[test]
+fn names_that_do_not_fit_are_errors() {
+    assert!(iso9660("a label that is long", &[]).is_err());
+    assert!(iso9660("x", &[("", b"")]).is_err());
+    assert!(iso9660("x", &[("user-data", b""), ("user_data", b"")]).is_err());
+}
+
+/// An independent reader, where it is installed; `make test` installs it.
+#[test]
+fn xorriso_reads_the_real_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("seed.iso");
+    std::fs::write(&path, iso9660("cidata", &FILES).unwrap()).unwrap();
+    let out = directory.path().join("out");
+    let run = Command::new("xorriso")
+        .args(["-abort_on", "WARNING", "-osirrox", "on", "-indev"])
+        .arg(&path)
+        .args(["-pvd_info", "-extract", "/"])
+        .arg(&out)
+        .output();
+    let Ok(output) = run else {
+        eprintln!("skipped: xorriso is not installed");
+        return;
+    };
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("Volume Id") && line.ends_with("cidata")), "{text}");
+    for (name, content) in FILES {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), content, "{name}");
+    }
+}
