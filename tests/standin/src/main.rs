@@ -1,2 +1,26 @@
-//! The stand-in.
-fn main() {}
+//! The stand-in: a verified fake of Nomad's observable contract, for machines where no Nomad is at hand.
+//!
+//! It is not Nomad and shares no code with it. What it does, and how far, is decided by the contract suite in `tests/tests`, which runs
+//! against this program and against a real Nomad alike; where the two differ, the real one is right. What it does not do it refuses by name.
+
+mod agent;
+mod cli;
+mod client;
+mod clock;
+mod config;
+mod http;
+mod job;
+mod log;
+mod rpc;
+mod server;
+mod sys;
+
+use std::process::ExitCode;
+
+/// The version whose contract this honours.
+const VERSION: &str = "2.0.5";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    cli::main(&args)
+}
