@@ -92,7 +92,7 @@ impl Accelerator {
 
     /// The processor that the guest sees: all that can be had, but for one thing.
     ///
-    /// Up to QEMU 7.2 TCG computes the flags of `cmpxchg16b` without its lock prefix from a stale state. An interrupt right after it
+    /// QEMU 7.2's TCG computes the flags of `cmpxchg16b` without its lock prefix from a stale state. An interrupt right after it
     /// then saves and restores a pointer's bits as EFLAGS, and the kernel dies of a debug exception or worse: with Linux 6.12, whose
     /// memory allocator uses the instruction, in about one boot of five. Without the feature bit nothing uses it.
     pub(crate) fn processor(self) -> &'static str {
