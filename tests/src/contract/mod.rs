@@ -25,11 +25,12 @@ pub use site::Site;
 pub use rustix::process::Signal;
 
 static NOMAD: LazyLock<PathBuf> = LazyLock::new(|| {
-    if let Some(path) = std::env::var_os("NOMAD").filter(|p| !p.is_empty()) {
-        return found(Path::new(&path), "the path in NOMAD");
+    let named = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = named("NOMAD") {
+        return found(&path, "the path in NOMAD");
     }
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/x86_64-unknown-linux-musl/tool/nomad-standin");
-    let path = std::env::var_os("STEPPE_STANDIN").map_or(built, PathBuf::from);
+    let path = named("STEPPE_STANDIN").unwrap_or(built);
     found(&path, "the stand-in: run `make standin`, or name a Nomad with NOMAD=/path/to/nomad")
 });
 

@@ -101,7 +101,12 @@ impl Site {
     /// Nomad, in the site's directory, with an environment that holds nothing of the caller's.
     #[must_use]
     pub fn nomad(&self) -> Command {
-        let mut command = Command::new(nomad());
+        self.command(nomad())
+    }
+
+    /// A program that runs in the site's name: with it, it ends.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -147,5 +152,29 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // Nothing to say if it fails: the keeper tries again at the end.
         drop(sweeper(&self.dir).status());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an executor and its task outlive their agent: the child of a child that is gone, in a session of its own.
+    #[test]
+    fn nothing_outlives_its_site_and_others_are_left_alone() {
+        let (site, other) = (Site::new(), Site::new());
+        let sleeper = |site: &Site| {
+            let mut shell = site.command(Path::new("/bin/sh"));
+            shell.args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]);
+            let pid = site.finish(shell).out();
+            PathBuf::from(format!("/proc/{}", pid.trim_end()))
+        };
+        let (gone, kept) = (sleeper(&site), sleeper(&other));
+        let dir = site.dir().to_owned();
+        assert!(gone.exists() && kept.exists() && dir.exists());
+        drop(site);
+        // Its new parent collects it in its own time; until then its command line is empty.
+        assert!(std::fs::read(gone.join("cmdline")).unwrap_or_default().is_empty());
+        assert!(!dir.exists() && kept.exists());
     }
 }
