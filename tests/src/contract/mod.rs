@@ -9,16 +9,18 @@ mod command;
 mod files;
 pub mod jobs;
 mod notify;
+mod setup;
 mod shared;
 mod site;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-pub use agent::{Agent, Setup};
+pub use agent::Agent;
 pub use command::Ran;
 pub use files::FileServer;
 pub use notify::NotifySocket;
+pub use setup::Setup;
 pub use shared::{Pair, Turn, leaderless, pair, turn};
 pub use site::Site;
 
