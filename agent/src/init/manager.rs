@@ -17,7 +17,7 @@ use crate::{
     error, info,
     notify::{Message, Power},
     paths,
-    status::InitStatus,
+    status::{InitStatus, UnitState, UnitStatus},
     sys, warning,
 };
 
@@ -264,7 +264,10 @@ impl Manager {
 
     /// Writes the status file when something in it changed.
     pub(super) fn report(&mut self) {
-        let status = InitStatus { units: self.units.status(), timeline: self.timeline.marks().to_vec() };
+        let mut status = InitStatus { units: self.units.status(), timeline: self.timeline.marks().to_vec() };
+        if let Some(why) = self.held.as_ref().filter(|_| self.nomad_wanted) {
+            status.units.push(waiting("nomad", why));
+        }
         let text = serde_json::to_vec_pretty(&status).unwrap_or_default();
         if text == self.reported {
             return;
@@ -273,6 +276,18 @@ impl Manager {
             Ok(()) => self.reported = text,
             Err(why) => warning!("failed to write {}: {why}", paths::INIT_STATUS),
         }
+    }
+}
+
+/// A unit that was asked for and is not started.
+fn waiting(name: &str, why: &str) -> UnitStatus {
+    UnitStatus {
+        name: name.to_owned(),
+        state: UnitState::Waiting,
+        pid: None,
+        restarts: 0,
+        last_exit: None,
+        message: Some(why.to_owned()),
     }
 }
 

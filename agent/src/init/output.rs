@@ -27,11 +27,29 @@ pub(super) struct UnitLog {
     path: PathBuf,
     file: Option<File>,
     size: u64,
+    lines: usize,
+    shown: Vec<String>,
 }
 
 impl UnitLog {
     pub(super) fn new(dir: &Path, name: &str) -> Self {
-        Self { path: dir.join(format!("{name}.log")), file: None, size: 0 }
+        Self { path: dir.join(format!("{name}.log")), file: None, size: 0, lines: 0, shown: Vec::new() }
+    }
+
+    /// A new process begins to print.
+    pub(super) fn begin(&mut self) {
+        self.lines = 0;
+    }
+
+    /// The last lines that the present process printed, `count` at most; `None` when they are the same that were asked for
+    /// last time: a unit that fails again and again for the same reason says it once.
+    pub(super) fn last_words(&mut self, count: usize) -> Option<&[String]> {
+        let lines = tail(&self.path, count.min(self.lines));
+        if lines == self.shown {
+            return None;
+        }
+        self.shown = lines;
+        Some(&self.shown)
     }
 
     /// Appends; the file is opened when the unit says something for the first time.
@@ -50,6 +68,7 @@ impl UnitLog {
         };
         file.write_all(bytes)?;
         self.size += bytes.len() as u64;
+        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
         Ok(())
     }
 }
@@ -172,6 +191,21 @@ mod tests {
         assert_eq!(tail(&path, 2), ["b", "c"]);
         assert_eq!(tail(&path, 9), ["a", "b", "c"]);
         assert!(tail(&dir.path().join("none.log"), 9).is_empty());
+    }
+
+    #[test]
+    fn last_words_are_those_of_the_present_process_and_are_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = UnitLog::new(dir.path(), "nomad");
+        log.append(b"fine\nbad line 3\n").unwrap();
+        log.begin();
+        log.append(b"bad line 4\n").unwrap();
+        assert_eq!(log.last_words(5).unwrap(), ["bad line 4"]);
+        log.begin();
+        log.append(b"bad line 4\n").unwrap();
+        assert_eq!(log.last_words(5), None);
+        log.append(b"worse\n").unwrap();
+        assert_eq!(log.last_words(5).unwrap(), ["bad line 4", "worse"]);
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn system_setup() -> Result<(), RootError> {
     tell("make the links in /dev", system::link_devices(Path::new("/dev")));
     etc::render(Path::new(paths::ETC_TEMPLATE), Path::new("/etc"))?;
     tell("enable the cgroup controllers", system::enable_controllers(Path::new("/sys/fs/cgroup")));
+    tell("enter a control group", system::leave_root_group(Path::new("/sys/fs/cgroup/steppe/init")));
     tell("bring lo up", system::loopback_up());
     tell("set the host name", sethostname("localhost"));
     sysctl::apply(Path::new(sysctl::FILE), Path::new("/proc/sys"));

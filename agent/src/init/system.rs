@@ -55,6 +55,12 @@ pub(super) fn enable_controllers(cgroup: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts init into a control group of its own, so that the root group holds no process and its numbers are the machine's.
+pub(super) fn leave_root_group(group: &Path) -> io::Result<()> {
+    fs::create_dir_all(group)?;
+    fs::write(group.join("cgroup.procs"), "1")
+}
+
 /// Brings the loopback interface up; the kernel gives it its addresses by itself.
 pub(super) fn loopback_up() -> nix::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;

@@ -194,7 +194,7 @@ impl Units {
                     Effect::Say(text) => notice!("{text}"),
                     Effect::Tail(count) => {
                         let name = &slot.unit.spec().name;
-                        for line in output::tail(&self.log_dir.join(format!("{name}.log")), count) {
+                        for line in slot.log.last_words(count).unwrap_or_default() {
                             notice!("{name} | {line}");
                         }
                     }
@@ -214,6 +214,7 @@ impl Units {
         match started {
             Ok((pid, read)) => {
                 slot.unit.spawned(pid, now);
+                slot.log.begin();
                 self.pipes.push(Pipe::new(&name, read, self.copied));
                 info!("{name} started as process {pid}");
                 vec![]

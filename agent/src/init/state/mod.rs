@@ -26,7 +26,7 @@ use nix::{
 
 use crate::{
     cmdline::Cmdline,
-    notice, paths,
+    info, notice, paths,
     sys::{self, PartitionChange},
     warning,
 };
@@ -35,6 +35,7 @@ use super::{
     disks::{self, Disk},
     gpt::{Guid, Partition, Table},
     system,
+    timeline::seconds,
     uevent::Listener,
 };
 use probe::{Content, UNFINISHED_LABEL};
@@ -118,7 +119,7 @@ fn on_disk() -> Result<(), StateError> {
     match content {
         Content::Other(content) => return Err(StateError::NotOurs { device, content }),
         Content::Ext(ext) if ext.label != UNFINISHED_LABEL => {
-            check(&device)?;
+            check(&device, ext.clean)?;
             grow_partition(&mut found)?;
             mount_on_state(&device)?;
             grow_file_system(&found, &ext);
@@ -140,15 +141,20 @@ fn on_disk() -> Result<(), StateError> {
     nix::unistd::syncfs(&root).map_err(label)
 }
 
-fn check(device: &Path) -> Result<(), StateError> {
-    match tools::check(device)? {
-        (Check::Clean, _) => Ok(()),
-        (Check::Repaired, text) => {
-            notice!("the state partition {} was repaired: {text}", device.display());
-            Ok(())
-        }
-        (Check::Broken(why), text) => Err(StateError::Broken { device: device.to_owned(), why, text }),
+fn check(device: &Path, clean: bool) -> Result<(), StateError> {
+    if !clean {
+        notice!("the state partition {} was not unmounted in order: checking it", device.display());
     }
+    let begin = sys::boottime();
+    let (verdict, text) = tools::check(device)?;
+    match verdict {
+        Check::Broken(why) => return Err(StateError::Broken { device: device.to_owned(), why, text }),
+        Check::Repaired => notice!("the state partition {} was repaired: {text}", device.display()),
+        Check::Clean if !clean => notice!("the state partition {} is sound: {text}", device.display()),
+        Check::Clean => {}
+    }
+    info!("checked {} in {}", device.display(), seconds(sys::boottime() - begin));
+    Ok(())
 }
 
 fn mount_on_state(device: &Path) -> Result<(), StateError> {

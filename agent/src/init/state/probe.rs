@@ -28,7 +28,17 @@ pub struct Ext {
     pub block_size: u64,
     /// Number of blocks.
     pub blocks: u64,
+    /// Whether it was unmounted in order and knows of no error.
+    pub clean: bool,
 }
+
+/// `EXT4_VALID_FS` and `EXT4_ERROR_FS` of the field `s_state`.
+const VALID: u16 = 1;
+const ERROR: u16 = 2;
+/// `EXT4_FEATURE_INCOMPAT_RECOVER`: the journal holds what the file system does not.
+const RECOVER: u64 = 4;
+/// `EXT4_FEATURE_INCOMPAT_64BIT`.
+const WIDE: u64 = 0x80;
 
 /// Signatures of other formats: name, position, bytes.
 const OTHERS: [(&str, usize, &[u8]); 17] = [
@@ -76,8 +86,10 @@ fn ext(head: &[u8]) -> Option<Ext> {
     let block_size = 1024_u64 << u32_at(24).min(6);
     let label = block[120..136].split(|byte| *byte == 0).next().unwrap_or_default();
     // The upper half of the number counts only with the feature `64bit`.
-    let high = if u32_at(96) & 0x80 == 0 { 0 } else { u32_at(336) << 32 };
-    Some(Ext { label: String::from_utf8_lossy(label).into_owned(), block_size, blocks: u32_at(4) | high })
+    let high = if u32_at(96) & WIDE == 0 { 0 } else { u32_at(336) << 32 };
+    let state = u16::from_le_bytes([block[58], block[59]]);
+    let clean = state & (VALID | ERROR) == VALID && u32_at(96) & RECOVER == 0;
+    Some(Ext { label: String::from_utf8_lossy(label).into_owned(), block_size, blocks: u32_at(4) | high, clean })
 }
 
 #[cfg(test)]
@@ -116,8 +128,13 @@ mod tests {
             .status();
         assert!(made.is_ok_and(|status| status.success()), "mke2fs is needed by this test (package e2fsprogs)");
         let bytes = fs::read(file.path()).unwrap();
-        let ext = Ext { label: "steppe-state".into(), block_size: 4096, blocks: 4096 };
+        let ext = Ext { label: "steppe-state".into(), block_size: 4096, blocks: 4096, clean: true };
         assert_eq!(probe(&bytes[..WINDOW]), Content::Ext(ext));
+        for (at, value) in [(1024 + 58, 0), (1024 + 58, 3), (1024 + 96, bytes[1024 + 96] | 4)] {
+            let mut unclean = bytes[..WINDOW].to_vec();
+            unclean[at] = value;
+            assert!(matches!(probe(&unclean), Content::Ext(Ext { clean: false, .. })), "{at} {value}");
+        }
     }
 
     proptest! {

@@ -1,0 +1,13 @@
+//! The kernel's own texts and the first bytes of a block device, as init reads them.
+#![no_main]
+
+use agent::init::{button, kmsg, modules, mountinfo, processes, state::probe, sysctl, uevent};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = (probe::probe(bytes), uevent::parse(bytes), kmsg::line(bytes));
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (mountinfo::parse(&text), processes::is_running_program(&text), button::has_power_key(&text));
+    assert!(modules::parse(&text).all(|entry| !entry.path.is_empty()));
+    assert!(sysctl::parse(&text).all(|setting| !setting.key.is_empty()));
+});
