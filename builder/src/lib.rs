@@ -1,5 +1,42 @@
 //! Builds bootable Steppe images without root, loop devices or containers.
+//!
+//! A build is a chain of steps, each a function from inputs to bytes with a key over what it depends on ([`content`]):
+//!
+//! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
+//! [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] → [`disk`] → formats ([`raw`], [`qcow2`], [`netboot`]) →
+//! [`manifest`]. [`build`] is the chain itself.
 
+pub mod apt;
+pub mod build;
+pub mod cache;
+pub mod cli;
 pub mod content;
+pub mod cpio;
+pub mod deb;
+pub mod disk;
+pub mod elf;
+pub mod embedded;
+pub mod esp;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod hint;
+pub mod initramfs;
+pub mod lock;
+pub mod manifest;
+pub mod mirror;
+pub mod modules;
+pub mod netboot;
 pub mod nomad;
+pub mod output;
+pub mod packages;
+pub mod programs;
+pub mod progress;
 pub mod qcow2;
+pub mod raw;
+pub mod recipe;
+pub mod root;
+pub mod size;
+pub mod squashfs;
+pub mod tree;
+pub mod uki;
+pub mod zoneinfo;

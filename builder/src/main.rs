@@ -1,2 +1,7 @@
-//! The command line of the builder.
-fn main() {}
+//! The builder's program; see [`builder::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    builder::cli::run()
+}

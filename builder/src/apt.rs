@@ -1,0 +1,279 @@
+//! `apt-get` with directories of its own.
+//!
+//! It does the part that must not be done by hand: checking the archive's signatures. Nothing of the host is read but
+//! the Debian keyring and how to reach the network (`Acquire::*`: proxies and the like), and nothing of it is changed: hooks that
+//! the host has configured do not run, its lists and caches are not touched, and nothing is installed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use crate::content::Digest;
+
+/// The keys of the Debian archive, from the package `debian-archive-keyring`.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// An isolated apt.
+#[derive(Debug)]
+pub struct Apt {
+    folder: PathBuf,
+    mirror: String,
+}
+
+/// What the archive says about a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of the `.deb`.
+    pub sha256: Digest,
+    /// Bytes of the `.deb`.
+    pub size: u64,
+    /// The first alternative of each dependency, without versions.
+    pub depends: Vec<String>,
+}
+
+impl Apt {
+    /// Prepares the directories in `folder` for a suite of `mirror`.
+    ///
+    /// # Errors
+    /// When they cannot be written, the keyring is not there, or there is no apt.
+    pub fn new(folder: &Path, mirror: &str, suite: &str, components: &[String]) -> Result<Self, AptError> {
+        if mirror.contains(char::is_whitespace) || !mirror.contains(":/") {
+            return Err(AptError::Mirror(mirror.to_owned()));
+        }
+        if !Path::new(KEYRING).exists() {
+            return Err(AptError::Keyring);
+        }
+        let apt = Self { folder: folder.to_path_buf(), mirror: mirror.to_owned() };
+        for part in ["state/lists/partial", "cache/archives/partial", "etc"] {
+            apt.write(part, None)?;
+        }
+        let host = run(Command::new("apt-config").arg("dump"))?;
+        apt.write("etc/apt.conf", Some(&configuration(&apt.folder, &String::from_utf8_lossy(&host.stdout))))?;
+        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} {}\n", components.join(" "));
+        apt.write("etc/sources.list", Some(&source))?;
+        Ok(apt)
+    }
+
+    fn write(&self, part: &str, text: Option<&str>) -> Result<(), AptError> {
+        let path = self.folder.join(part);
+        let result = match text {
+            Some(text) => fs::write(&path, text),
+            None => fs::create_dir_all(&path),
+        };
+        result.map_err(|source| AptError::Write { path: path.display().to_string(), source })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("APT_CONFIG", self.folder.join("etc/apt.conf"))
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    /// Fetches the lists of the archive and checks their signature.
+    ///
+    /// # Errors
+    /// When they cannot be had, or are not signed by Debian.
+    pub fn update(&self) -> Result<(), AptError> {
+        let mut command = self.command("apt-get");
+        let output = run(command.args(["-q", "update", "--error-on=any"]))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = complaints(&output);
+        Err(if said.contains("GPG error") || said.contains("is not signed") || said.contains("NO_PUBKEY") {
+            AptError::Signature { mirror: self.mirror.clone(), said }
+        } else {
+            AptError::Update { mirror: self.mirror.clone(), said }
+        })
+    }
+
+    /// The newest version of a package.
+    ///
+    /// # Errors
+    /// When the archive has none.
+    pub fn show(&self, name: &str) -> Result<Candidate, AptError> {
+        let output = run(self.command("apt-cache").args(["show", "--no-all-versions", "--", name]))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        parse_show(&text).ok_or_else(|| AptError::Unknown { name: name.to_owned(), mirror: self.mirror.clone() })
+    }
+
+    /// Downloads a package into `folder` and gives its path. apt has checked its digest against the signed lists.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn download(&self, package: &Candidate, folder: &Path) -> Result<PathBuf, AptError> {
+        let fail = |said| AptError::Download { name: package.name.clone(), mirror: self.mirror.clone(), said };
+        let mut command = self.command("apt-get");
+        let word = format!("{}={}", package.name, package.version);
+        let output = run(command.args(["-q", "download", "--", &word]).current_dir(folder))?;
+        if !output.status.success() {
+            return Err(fail(complaints(&output)));
+        }
+        let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        found
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .ok_or_else(|| fail("it left no file".to_owned()))
+    }
+}
+
+fn run(command: &mut Command) -> Result<Output, AptError> {
+    command
+        .output()
+        .map_err(|source| AptError::Run { program: command.get_program().to_string_lossy().into_owned(), source })
+}
+
+/// What apt complained about, without its progress.
+fn complaints(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> =
+        text.lines().filter(|l| l.starts_with("E:") || l.starts_with("W:")).map(|l| l[2..].trim()).collect();
+    if lines.is_empty() { format!("apt ended with {}", output.status) } else { lines.join("; ") }
+}
+
+/// The configuration of an isolated apt: its own directories, and of the host's only `Acquire::*`.
+fn configuration(folder: &Path, host: &str) -> String {
+    let folder = folder.display();
+    let mut text = format!(
+        "Dir::State \"{folder}/state\";\n\
+         Dir::State::status \"/dev/null\";\n\
+         Dir::Cache \"{folder}/cache\";\n\
+         Dir::Etc::sourcelist \"{folder}/etc/sources.list\";\n\
+         Dir::Etc::sourceparts \"/dev/null\";\n\
+         Dir::Etc::preferences \"/dev/null\";\n\
+         Dir::Etc::preferencesparts \"/dev/null\";\n\
+         Dir::Etc::trusted \"/dev/null\";\n\
+         Dir::Etc::trustedparts \"/dev/null\";\n\
+         Dir::Etc::main \"/dev/null\";\n\
+         Dir::Etc::parts \"/dev/null\";\n\
+         Dir::Log \"{folder}/state\";\n\
+         APT::Architecture \"amd64\";\n\
+         APT::Architectures {{ \"amd64\"; }};\n\
+         APT::Sandbox::User \"root\";\n\
+         APT::Get::AllowUnauthenticated \"false\";\n\
+         Acquire::AllowInsecureRepositories \"false\";\n"
+    );
+    for line in host.lines() {
+        let unsafe_or_ours = ["Languages", "AllowInsecure", "AllowWeak", "AllowDowngrade", "IndexTargets"];
+        let wanted =
+            line.strip_prefix("Acquire::").is_some_and(|rest| !unsafe_or_ours.iter().any(|no| rest.starts_with(no)));
+        if wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.push_str("Acquire::Languages \"none\";\n");
+    text
+}
+
+fn parse_show(text: &str) -> Option<Candidate> {
+    let stanza = text.split("\n\n").next()?;
+    let field =
+        |key: &str| stanza.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()));
+    let depends = field("Depends").unwrap_or_default();
+    let first = |part: &str| part.split(['|', '(', ':']).next().unwrap_or_default().trim().to_owned();
+    Some(Candidate {
+        name: field("Package")?,
+        version: field("Version")?,
+        sha256: Digest::parse(&field("SHA256")?)?,
+        size: field("Size")?.parse().ok()?,
+        depends: depends.split(',').map(first).filter(|name| !name.is_empty()).collect(),
+    })
+}
+
+/// Why packages cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AptError {
+    /// Not a mirror.
+    #[error("{0:?} is not a mirror: write it like http://deb.debian.org/debian")]
+    Mirror(String),
+    /// No Debian keys on this machine.
+    #[error("{KEYRING} is not there: install the package debian-archive-keyring, or the archive cannot be trusted")]
+    Keyring,
+    /// A file cannot be written.
+    #[error("failed to write {path}: {source}{}", crate::cache::advice(source))]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No apt on this machine.
+    #[error("failed to run {program}: {source}; the builder downloads packages with apt, so it must be installed")]
+    Run {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lists are not signed by Debian.
+    #[error(
+        "the lists of {mirror} are not signed by Debian: {said}; name another mirror with --mirror, or install a newer debian-archive-keyring"
+    )]
+    Signature {
+        /// The mirror.
+        mirror: String,
+        /// What apt said.
+        said: String,
+    },
+    /// The lists cannot be had.
+    #[error("failed to fetch the lists of {mirror}: {said}; check the network, or name another mirror with --mirror")]
+    Update {
+        /// The mirror.
+        mirror: String,
+        /// What apt said.
+        said: String,
+    },
+    /// The archive does not have it.
+    #[error("{mirror} has no package {name}: check packages.names in the recipe")]
+    Unknown {
+        /// The package.
+        name: String,
+        /// The mirror.
+        mirror: String,
+    },
+    /// It cannot be downloaded.
+    #[error("failed to download {name} from {mirror}: {said}; check the network, or name another mirror with --mirror")]
+    Download {
+        /// The package.
+        name: String,
+        /// The mirror.
+        mirror: String,
+        /// What apt said.
+        said: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stanza_is_read() {
+        let text = format!(
+            "Package: linux-image-cloud-amd64\nVersion: 6.12-1\nDepends: linux-image-6.12 (= 6.12-1), kmod | x, libc6:any\nSize: 12\nSHA256: {}\n\nPackage: other\n",
+            Digest::of(b"x")
+        );
+        let candidate = parse_show(&text).unwrap();
+        assert_eq!(candidate.depends, ["linux-image-6.12", "kmod", "libc6"]);
+        assert_eq!((candidate.version.as_str(), candidate.size), ("6.12-1", 12));
+        assert_eq!(parse_show(""), None);
+    }
+
+    #[test]
+    fn hooks_and_loosened_checks_of_the_host_stay_there() {
+        let host = "Acquire::http::Proxy \"http://p\";\nAPT::Update::Post-Invoke:: \"rm -rf /\";\nAcquire::AllowInsecureRepositories \"true\";\nDir::Cache \"x\";\n";
+        let text = configuration(Path::new("/c"), host);
+        assert!(text.contains("Acquire::http::Proxy \"http://p\";"));
+        assert!(!text.contains("rm -rf") && !text.contains("\"true\"") && !text.contains("Dir::Cache \"x\""));
+    }
+}

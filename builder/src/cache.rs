@@ -1,0 +1,266 @@
+//! The cache: packages by digest, results of steps by key, and digests of files that did not change.
+//!
+//! ```text
+//! lock                      held by the one build that uses the cache
+//! packages/<sha256>.deb
+//! steps/<step>-<key>/...    made in a temporary directory beside it and renamed, so it is whole or absent
+//! digests.json              path, size, times, inode -> sha256
+//! apt/                      private directories of apt-get
+//! ```
+//!
+//! Everything in it can be removed at any time.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::content::Digest;
+
+/// An open cache. One build at a time has it; the lock goes with the value.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    digests: Mutex<BTreeMap<PathBuf, Stamp>>,
+    _lock: File,
+}
+
+/// What a file looked like when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: u64,
+    sha256: Digest,
+}
+
+impl Cache {
+    /// `$XDG_CACHE_HOME/steppe`, else `~/.cache/steppe`; nothing when neither variable is set.
+    #[must_use]
+    pub fn default_folder() -> Option<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Some(set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?.join("steppe"))
+    }
+
+    /// Opens the cache in `folder`, which is made when it is not there. While another build has it, `waiting` is called
+    /// once and this one waits.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, written or locked.
+    pub fn open(folder: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
+        let fail =
+            |what: &'static str| move |source: io::Error| CacheError { what, path: folder.to_path_buf(), source };
+        fs::create_dir_all(folder.join("packages")).map_err(fail("make"))?;
+        fs::create_dir_all(folder.join("steps")).map_err(fail("make"))?;
+        // apt, which is given paths below it, must not depend on where it is started.
+        let folder = folder.canonicalize().map_err(fail("find"))?;
+        let lock = File::create(folder.join("lock")).map_err(fail("lock"))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            waiting();
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|errno| CacheError {
+                what: "lock",
+                path: folder.clone(),
+                source: errno.into(),
+            })?;
+        }
+        let digests = fs::read(folder.join("digests.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Ok(Self { folder, digests: Mutex::new(digests.unwrap_or_default()), _lock: lock })
+    }
+
+    /// Where the cache is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A folder in the cache, which is made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, CacheError> {
+        let path = self.folder.join(name);
+        match fs::create_dir_all(&path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(CacheError { what: "make", path, source }),
+        }
+    }
+
+    /// Where the package with this digest is, or would be.
+    #[must_use]
+    pub fn package(&self, sha256: Digest) -> PathBuf {
+        self.folder.join("packages").join(format!("{sha256}.deb"))
+    }
+
+    /// The folder with the result of a step. When it is not there yet, `make` fills it.
+    ///
+    /// # Errors
+    /// Those of `make`, and of the cache.
+    pub fn step<E: From<CacheError>>(
+        &self,
+        name: &str,
+        key: Digest,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let steps = self.folder.join("steps");
+        let done = steps.join(format!("{name}-{}", &key.hex()[..32]));
+        if done.is_dir() {
+            return Ok(done);
+        }
+        let fail = |what, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| CacheError { what, path, source }
+        };
+        let temporary = tempfile::Builder::new().prefix(".making-").tempdir_in(&steps).map_err(fail("make", &steps))?;
+        make(temporary.path())?;
+        fs::rename(temporary.keep(), &done).map_err(fail("write", &done))?;
+        Ok(done)
+    }
+
+    /// The digest of the file at `path`, read only if it changed since it was last asked for.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn digest(&self, path: &Path) -> Result<Digest, CacheError> {
+        let fail = |source| CacheError { what: "read", path: path.to_path_buf(), source };
+        let path = path.canonicalize().map_err(fail)?;
+        let file = File::open(&path).map_err(fail)?;
+        let data = file.metadata().map_err(fail)?;
+        let mut stamp = Stamp {
+            size: data.size(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+            inode: data.ino(),
+            sha256: Digest::of(b""),
+        };
+        let known = self.lock_digests().get(&path).cloned();
+        if let Some(known) = known {
+            stamp.sha256 = known.sha256;
+            if stamp == known {
+                return Ok(known.sha256);
+            }
+        }
+        stamp.sha256 = Digest::of_reader(file).map_err(fail)?.0;
+        let digest = stamp.sha256;
+        self.lock_digests().insert(path, stamp);
+        Ok(digest)
+    }
+
+    /// Keeps the digests for the next build. Losing them costs only time, so a failure is no error.
+    pub fn save(&self) {
+        let mut digests = self.lock_digests();
+        digests.retain(|path, _| path.exists());
+        if let (Ok(text), Ok(file)) = (serde_json::to_vec(&*digests), tempfile::NamedTempFile::new_in(&self.folder)) {
+            let written = fs::write(file.path(), text).is_ok();
+            if written {
+                let _ = file.persist(self.folder.join("digests.json"));
+            }
+        }
+    }
+
+    fn lock_digests(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Stamp>> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {what} {path}: {source}{}", advice(source))]
+pub struct CacheError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl CacheError {
+    /// A failure to write below the cache.
+    #[must_use]
+    pub fn write(path: &Path, source: io::Error) -> Self {
+        Self { what: "write", path: path.to_path_buf(), source }
+    }
+
+    /// A failure to read below the cache.
+    #[must_use]
+    pub fn read(path: &Path, source: io::Error) -> Self {
+        Self { what: "read", path: path.to_path_buf(), source }
+    }
+}
+
+/// What to do about an I/O error, where that is known.
+#[must_use]
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; make room there or name another folder (--output, --cache)",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; name a folder that you may write to (--output, --cache)"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Key;
+
+    #[test]
+    fn a_step_is_made_once_and_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), || ()).unwrap();
+        let key = Key::new("t", 1).finish();
+        let failed: Result<PathBuf, CacheError> = cache.step("t", key, |folder| {
+            fs::write(folder.join("half"), "x").unwrap();
+            Err(CacheError::write(folder, io::ErrorKind::StorageFull.into()))
+        });
+        assert!(failed.unwrap_err().to_string().contains("make room"));
+        assert_eq!(fs::read_dir(folder.path().join("steps")).unwrap().count(), 0);
+        for _ in 0..2 {
+            let mut made = false;
+            let path = cache
+                .step("t", key, |folder| {
+                    made = true;
+                    fs::write(folder.join("f"), "x").map_err(|e| CacheError::write(folder, e))
+                })
+                .unwrap();
+            assert_eq!(fs::read_to_string(path.join("f")).unwrap(), "x");
+            if made {
+                assert_eq!(fs::read_dir(folder.path().join("steps")).unwrap().count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        fs::write(&file, "one").unwrap();
+        let cache = Cache::open(&folder.path().join("c"), || ()).unwrap();
+        assert_eq!(cache.digest(&file).unwrap(), Digest::of(b"one"));
+        fs::write(&file, "two").unwrap();
+        assert_eq!(cache.digest(&file).unwrap(), Digest::of(b"two"));
+        cache.save();
+        drop(cache);
+        let cache = Cache::open(&folder.path().join("c"), || ()).unwrap();
+        assert_eq!(cache.digest(&file).unwrap(), Digest::of(b"two"));
+    }
+
+    #[test]
+    fn a_second_build_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Cache::open(folder.path(), || ()).unwrap();
+        let (told, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Cache::open(folder.path(), || told.send(()).unwrap()).is_ok());
+            waits.recv().unwrap();
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading a Debian package: an `ar` archive with `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use crate::tree::{Entry, Node, Origin, Tree};
+
+/// What is in a package.
+#[derive(Debug)]
+pub struct Deb {
+    /// Its files.
+    pub tree: Tree,
+    /// When it was made, seconds since 1970: the `ar` header of its first member.
+    pub time: u64,
+    /// Short names of the licences in its copyright file; empty when that is not machine-readable.
+    pub licences: Vec<String>,
+}
+
+impl Deb {
+    /// Reads the package at `path`, whose files get the origin `name` `version`. Of the files, those that `want` takes
+    /// are kept (paths without a leading slash); documentation is always looked at for the licence.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a Debian package.
+    pub fn read(path: &Path, name: &str, version: &str, want: &dyn Fn(&str) -> bool) -> Result<Self, DebError> {
+        let wrong = |source: io::Error| DebError { path: path.display().to_string(), source };
+        let file = File::open(path).map_err(wrong)?;
+        let origin = Origin::Package { name: name.to_owned(), version: version.to_owned() };
+        Self::parse(io::BufReader::new(file), &origin, want).map_err(wrong)
+    }
+
+    fn parse(reader: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<Self> {
+        let mut archive = ar::Archive::new(reader);
+        let mut time = None;
+        while let Some(member) = archive.next_entry() {
+            let member = member?;
+            let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
+            if time.is_none() && name != "debian-binary" {
+                return Err(invalid(format!("the first member is {name:?}, not debian-binary")));
+            }
+            let time = *time.get_or_insert(member.header().mtime());
+            let Some(compression) = name.strip_prefix("data.tar") else { continue };
+            let data: Box<dyn Read + '_> = match compression {
+                "" => Box::new(member),
+                ".xz" => Box::new(liblzma::read::XzDecoder::new(member)),
+                ".zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
+                ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
+                other => return Err(invalid(format!("data.tar{other} has a compression that is not known"))),
+            };
+            let (tree, licences) = unpack(data, origin, want)?;
+            return Ok(Self { tree, time, licences });
+        }
+        Err(invalid("there is no data.tar in it; the file may be cut short".to_owned()))
+    }
+}
+
+fn unpack(data: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<(Tree, Vec<String>)> {
+    let mut tree = Tree::new();
+    let mut licences = Vec::new();
+    let mut archive = tar::Archive::new(data);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = plain_path(&entry.path_bytes())?;
+        let header = entry.header();
+        let copyright = path.starts_with("usr/share/doc/") && path.ends_with("/copyright");
+        if path.is_empty() || !(want(&path) || copyright) {
+            continue;
+        }
+        let mode = u16::try_from(header.mode()? & 0o7777).unwrap_or(0o644);
+        let (uid, gid) = (narrow(header.uid()?)?, narrow(header.gid()?)?);
+        let link = entry.link_name_bytes().map(|name| String::from_utf8_lossy(&name).into_owned());
+        let node = match header.entry_type() {
+            tar::EntryType::Directory => Node::Directory,
+            tar::EntryType::Symlink => Node::Symlink(link.unwrap_or_default()),
+            tar::EntryType::Link => {
+                let target = plain_path(link.unwrap_or_default().as_bytes())?;
+                match tree.get(&target) {
+                    Some(Entry { node, .. }) => node.clone(),
+                    None => continue,
+                }
+            }
+            tar::EntryType::Regular => {
+                let mut bytes = Vec::with_capacity(usize::try_from(header.size()?).unwrap_or(0).min(1 << 24));
+                entry.read_to_end(&mut bytes)?;
+                if copyright {
+                    licences = licence_names(&String::from_utf8_lossy(&bytes));
+                }
+                Node::File(Arc::from(bytes))
+            }
+            // Devices and pipes have no place in a package for an image.
+            _ => continue,
+        };
+        if want(&path) {
+            tree.insert(&path, Entry { node, mode, uid, gid, origin: origin.clone() });
+        }
+    }
+    Ok((tree, licences))
+}
+
+/// `./usr/lib/` as `usr/lib`. A path that climbs out of the package is refused.
+fn plain_path(bytes: &[u8]) -> io::Result<String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| invalid("a path is not UTF-8".to_owned()))?;
+    let parts: Vec<_> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(invalid(format!("{text:?} leads out of the package")));
+    }
+    Ok(parts.join("/"))
+}
+
+/// Short names on the `License:` lines of a machine-readable copyright file (DEP 5), in order and once each.
+fn licence_names(text: &str) -> Vec<String> {
+    if !text.starts_with("Format:") {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in text.lines().filter_map(|line| line.strip_prefix("License:")).map(str::trim) {
+        if !name.is_empty() && name != "..." && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    names
+}
+
+fn narrow(id: u64) -> io::Result<u32> {
+    u32::try_from(id).map_err(|_| invalid(format!("owner {id} is out of range")))
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Why a package cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read package {path}: {source}; remove the file, and the next build fetches it again")]
+pub struct DebError {
+    path: String,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, Member};
+
+    fn read(bytes: &[u8]) -> io::Result<Deb> {
+        let origin = Origin::Package { name: "p".into(), version: "1".into() };
+        Deb::parse(bytes, &origin, &|_| true)
+    }
+
+    #[test]
+    fn files_links_and_licences_in_every_compression() {
+        for compression in ["", ".xz", ".zst", ".gz"] {
+            let bytes = fixture::deb(
+                compression,
+                1_700_000_000,
+                &[
+                    Member::File("usr/bin/tool", 0o755, b"tool"),
+                    Member::HardLink("usr/bin/again", "usr/bin/tool"),
+                    Member::Symlink("usr/lib/x.so", "x.so.1"),
+                    Member::File("usr/share/doc/p/copyright", 0o644, b"Format: x\nLicense: MIT\n text\nLicense: MIT\n"),
+                ],
+            );
+            let deb = read(&bytes).unwrap();
+            assert_eq!((deb.time, deb.licences.as_slice()), (1_700_000_000, &["MIT".to_owned()][..]));
+            assert_eq!(deb.tree.bytes("usr/bin/again").unwrap().as_ref(), b"tool");
+            assert_eq!(deb.tree.get("usr/lib/x.so").unwrap().node, Node::Symlink("x.so.1".into()));
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let whole = fixture::deb(".xz", 1, &[Member::File("a", 0o644, &[7; 4000])]);
+        for length in 0..whole.len() - 1 {
+            assert!(read(&whole[..length]).is_err(), "{length} of {}", whole.len());
+        }
+        let climbing = fixture::deb("", 1, &[Member::File("../etc/passwd", 0o644, b"")]);
+        assert!(read(&climbing).unwrap_err().to_string().contains("leads out"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Lock files: the exact packages that an image was made from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{content::Digest, hint, recipe::Recipe};
+
+/// The packages of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// The suite they come from.
+    pub suite: String,
+    /// The kernel package that the metapackage meant.
+    pub kernel: String,
+    /// The packages, by name.
+    #[serde(rename = "package", default)]
+    pub packages: Vec<Locked>,
+}
+
+/// One package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of the `.deb`.
+    pub sha256: Digest,
+    /// Bytes of the `.deb`.
+    pub size: u64,
+    /// Short names of the licences in its copyright file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub licences: Vec<String>,
+}
+
+const HEADER: &str =
+    "# The exact packages of an image. Written by the builder; `builder build --update` takes newer ones.\n";
+
+impl Lock {
+    /// Parses the text of a lock file; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When the text is not a lock file.
+    pub fn parse(file: &str, text: &str) -> Result<Self, LockError> {
+        toml::from_str(text)
+            .map_err(|error| LockError { file: file.to_owned(), message: hint::describe_toml(text, &error) })
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // Strings, numbers and lists of them: there is nothing that TOML could not express.
+        format!("{HEADER}\n{}", toml::to_string(self).unwrap_or_default())
+    }
+
+    /// The package `name`.
+    #[must_use]
+    pub fn package(&self, name: &str) -> Option<&Locked> {
+        self.packages.iter().find(|package| package.name == name)
+    }
+
+    /// Names that the recipe wants and this lock does not have. A lock for another suite has none of them.
+    #[must_use]
+    pub fn lacks<'a>(&'a self, recipe: &'a Recipe) -> Vec<&'a str> {
+        let wanted = recipe.packages.names.iter().chain([&self.kernel]).map(String::as_str);
+        wanted.filter(|name| self.suite != recipe.packages.suite || self.package(name).is_none()).collect()
+    }
+
+    /// What differs from this lock to `now`, one line each.
+    #[must_use]
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.kernel != now.kernel {
+            lines.push(format!("kernel: locked {}, the archive has {}", self.kernel, now.kernel));
+        }
+        for locked in &self.packages {
+            match now.package(&locked.name) {
+                Some(new) if new.sha256 == locked.sha256 => {}
+                Some(new) => {
+                    lines.push(format!("{}: locked {}, the archive has {}", locked.name, locked.version, new.version));
+                }
+                None if locked.name == self.kernel => {}
+                None => lines.push(format!("{}: locked {}, the archive has none", locked.name, locked.version)),
+            }
+        }
+        lines
+    }
+}
+
+/// The text is not a lock file.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}:{message}; `builder build --update` writes it anew")]
+pub struct LockError {
+    file: String,
+    message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use agent::facts::Role;
+
+    use super::*;
+
+    fn lock(version: &str) -> Lock {
+        Lock {
+            suite: "trixie".into(),
+            kernel: "linux-image-1".into(),
+            packages: vec![Locked {
+                name: "libc6".into(),
+                version: version.into(),
+                sha256: Digest::of(version.as_bytes()),
+                size: 1,
+                licences: vec!["LGPL-2.1+".into()],
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Lock::parse("l", &lock("1").text()).unwrap(), lock("1"));
+        assert!(Lock::parse("l", "suit = \"x\"").unwrap_err().to_string().contains("did you mean `suite`?"));
+    }
+
+    #[test]
+    fn differences_are_said() {
+        assert_eq!(lock("1").differences(&lock("2")), ["libc6: locked 1, the archive has 2"]);
+        assert!(lock("1").differences(&lock("1")).is_empty());
+    }
+
+    #[test]
+    fn the_embedded_lock_has_what_the_recipes_want() {
+        let lock = Lock::parse("base.lock", crate::embedded::LOCK).unwrap();
+        for role in [Role::Server, Role::Client, Role::Dev] {
+            assert_eq!(lock.lacks(&Recipe::embedded(role).unwrap()), Vec::<&str>::new());
+        }
+    }
+}

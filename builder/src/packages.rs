@@ -1,0 +1,223 @@
+//! The packages of a recipe: from the cache where the lock file says which, else from the archive.
+
+use std::{fs, path::PathBuf};
+
+use crate::{
+    apt::{Apt, AptError, Candidate},
+    cache::{Cache, CacheError},
+    content::Digest,
+    deb::{Deb, DebError},
+    lock::{Lock, Locked},
+    progress::Progress,
+    recipe::Recipe,
+};
+
+/// How much the lock file counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Exactly what it says, or an error.
+    Locked,
+    /// What it says while the archive still has it.
+    Prefer,
+    /// Whatever the archive has now.
+    Update,
+}
+
+/// A package on this machine.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// What it is.
+    pub locked: Locked,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Every package of a recipe, and the lock that names them.
+#[derive(Debug)]
+pub struct Packages {
+    /// What was taken. Equal to the lock that was given unless the archive moved on.
+    pub lock: Lock,
+    /// The packages, kernel included, by name.
+    pub packages: Vec<Package>,
+}
+
+impl Packages {
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Package> {
+        self.packages.iter().find(|package| package.locked.name == self.lock.kernel)
+    }
+}
+
+/// Gets the packages of `recipe`. `mirror` is asked for only when something is not in the cache.
+///
+/// # Errors
+/// When they cannot be had, or `policy` forbids what can.
+pub fn get(
+    recipe: &Recipe,
+    lock: Option<&Lock>,
+    policy: Policy,
+    mirror: &dyn Fn() -> String,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Packages, PackageError> {
+    let usable = lock.filter(|lock| policy != Policy::Update && lock.lacks(recipe).is_empty());
+    if let Some(lock) = usable {
+        let wanted = select(recipe, lock);
+        if let Some(packages) = all_cached(&wanted, cache) {
+            return Ok(Packages { lock: Lock { packages: wanted, ..lock.clone() }, packages });
+        }
+    } else if policy == Policy::Locked {
+        let missing = lock.map_or_else(|| vec!["everything"], |lock| lock.lacks(recipe)).join(", ");
+        return Err(PackageError::NotLocked { missing });
+    }
+
+    let mirror = mirror();
+    progress.say(&format!("asking {mirror} for {}", recipe.packages.suite));
+    let apt = Apt::new(&cache.folder("apt")?, &mirror, &recipe.packages.suite, &recipe.packages.components)?;
+    apt.update()?;
+    let now = candidates(recipe, &apt)?;
+    let archive = as_lock(recipe, &now)?;
+    if let Some(lock) = usable {
+        let wanted = Lock { packages: select(recipe, lock), ..lock.clone() };
+        // What the cache has need not be in the archive any more.
+        let differences: Vec<_> = wanted
+            .differences(&archive)
+            .into_iter()
+            .filter(|line| {
+                let name = line.split(':').next().unwrap_or_default();
+                wanted.package(name).is_none_or(|package| !cache.package(package.sha256).exists())
+            })
+            .collect();
+        if policy == Policy::Locked && !differences.is_empty() {
+            return Err(PackageError::Moved { differences: differences.join("; ") });
+        }
+        for line in &differences {
+            progress.warn(&format!("the archive moved on: {line}"));
+        }
+        if differences.is_empty() {
+            let packages = fetch(&wanted.packages, &now, &apt, cache, progress)?;
+            return Ok(Packages { lock: wanted, packages });
+        }
+    }
+    let packages = fetch(&archive.packages, &now, &apt, cache, progress)?;
+    let lock = Lock { packages: packages.iter().map(|package| package.locked.clone()).collect(), ..archive };
+    Ok(Packages { lock, packages })
+}
+
+/// Of a lock the packages of this recipe, by name.
+fn select(recipe: &Recipe, lock: &Lock) -> Vec<Locked> {
+    let wanted = |package: &&Locked| recipe.packages.names.contains(&package.name) || package.name == lock.kernel;
+    let mut packages: Vec<_> = lock.packages.iter().filter(wanted).cloned().collect();
+    packages.sort();
+    packages
+}
+
+fn all_cached(wanted: &[Locked], cache: &Cache) -> Option<Vec<Package>> {
+    let one = |locked: &Locked| {
+        let path = cache.package(locked.sha256);
+        // The digest was checked before the file got its name; the size catches one that was cut short since.
+        let whole = fs::metadata(&path).is_ok_and(|data| data.len() == locked.size);
+        whole.then(|| Package { locked: locked.clone(), path })
+    };
+    wanted.iter().map(one).collect()
+}
+
+fn candidates(recipe: &Recipe, apt: &Apt) -> Result<Vec<Candidate>, PackageError> {
+    let meta = apt.show(&recipe.kernel.package)?;
+    let kernel = meta.depends.iter().find(|name| name.starts_with("linux-image-")).unwrap_or(&meta.name);
+    let mut all = vec![apt.show(kernel)?];
+    for name in &recipe.packages.names {
+        all.push(apt.show(name)?);
+    }
+    Ok(all)
+}
+
+/// The first candidate is the kernel.
+fn as_lock(recipe: &Recipe, candidates: &[Candidate]) -> Result<Lock, PackageError> {
+    let kernel =
+        candidates.first().ok_or_else(|| PackageError::NotLocked { missing: recipe.kernel.package.clone() })?;
+    let one = |c: &Candidate| Locked {
+        name: c.name.clone(),
+        version: c.version.clone(),
+        sha256: c.sha256,
+        size: c.size,
+        licences: Vec::new(),
+    };
+    let mut packages: Vec<_> = candidates.iter().map(one).collect();
+    packages.sort();
+    Ok(Lock { suite: recipe.packages.suite.clone(), kernel: kernel.name.clone(), packages })
+}
+
+fn fetch(
+    wanted: &[Locked],
+    candidates: &[Candidate],
+    apt: &Apt,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Vec<Package>, PackageError> {
+    let mut packages = Vec::new();
+    for locked in wanted {
+        let path = cache.package(locked.sha256);
+        if !path.exists() {
+            let missing = || PackageError::NotLocked { missing: locked.name.clone() };
+            let candidate = candidates.iter().find(|c| c.sha256 == locked.sha256).ok_or_else(missing)?;
+            progress.say(&format!("downloading {} {}", locked.name, locked.version));
+            let store = cache.folder("packages")?;
+            let temporary = tempfile::Builder::new()
+                .prefix(".get-")
+                .tempdir_in(&store)
+                .map_err(|e| CacheError::write(&store, e))?;
+            let file = apt.download(candidate, temporary.path())?;
+            let got = cache.digest(&file)?;
+            if got != locked.sha256 {
+                return Err(PackageError::Digest { name: locked.name.clone(), wanted: locked.sha256, got });
+            }
+            fs::rename(&file, &path).map_err(|e| CacheError::write(&path, e))?;
+        }
+        let mut locked = locked.clone();
+        if locked.licences.is_empty() {
+            locked.licences = Deb::read(&path, &locked.name, &locked.version, &|_| false)?.licences;
+        }
+        packages.push(Package { locked, path });
+    }
+    Ok(packages)
+}
+
+/// Why the packages of a recipe cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// apt failed.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// A package cannot be read.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// `--locked` without a lock for it.
+    #[error("the lock file does not name {missing}: build once without --locked, or with --update")]
+    NotLocked {
+        /// What it lacks.
+        missing: String,
+    },
+    /// `--locked`, and the archive has other versions.
+    #[error(
+        "--locked, but the archive has other packages than the lock file: {differences}; build with --update to take them"
+    )]
+    Moved {
+        /// What differs.
+        differences: String,
+    },
+    /// What was downloaded is not what the lists promise.
+    #[error("the downloaded {name} has the digest {got}, not {wanted}")]
+    Digest {
+        /// The package.
+        name: String,
+        /// What it should have.
+        wanted: Digest,
+        /// What it has.
+        got: Digest,
+    },
+}

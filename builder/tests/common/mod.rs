@@ -1,0 +1,196 @@
+//! A small made-up world for a whole build without network: packages in the cache, a lock file that names them, a
+//! recipe, programs.
+
+#![allow(dead_code, reason = "each test uses its part of the world")]
+
+#[path = "../../src/fixture.rs"]
+pub(crate) mod fixture;
+#[path = "../../src/nomad/fixture.rs"]
+pub(crate) mod nomad_fixture;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use assert_cmd::Command;
+use builder::{
+    cache::Cache,
+    content::Digest,
+    embedded,
+    lock::{Lock, Locked},
+    modules::ModuleLists,
+};
+use fixture::Member;
+
+pub(crate) const EPOCH: u64 = 1_700_000_000;
+pub(crate) const KERNEL: &str = "6.1.0-test";
+
+/// Everything below one temporary folder.
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) recipe: PathBuf,
+    pub(crate) agent: PathBuf,
+    pub(crate) nomad: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_path_buf();
+        let recipe = path.join("test.toml");
+        fs::write(&recipe, "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n[disk]\nsize = \"160MiB\"\n")
+            .unwrap();
+        let (agent, nomad) = (path.join("agent"), path.join("nomad"));
+        program(&agent, &fixture::elf(None, &[]));
+        let mut bytes = nomad_fixture::program("Nomad v2.0.5\n");
+        // Large enough that its blocks are compressed beforehand, on several threads.
+        bytes.extend((0..400_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()));
+        program(&nomad, &bytes);
+        let world = Self { folder, recipe, agent, nomad };
+        world.add_packages();
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path("cache")
+    }
+
+    fn add_packages(&self) {
+        let cache = Cache::open(&self.cache(), || ()).unwrap();
+        let mut packages = Vec::new();
+        for (name, bytes) in packages_of_world() {
+            let sha256 = Digest::of(&bytes);
+            fs::write(cache.package(sha256), &bytes).unwrap();
+            packages.push(Locked {
+                name: name.to_owned(),
+                version: "1.0".to_owned(),
+                sha256,
+                size: bytes.len() as u64,
+                licences: vec!["MIT".to_owned()],
+            });
+        }
+        packages.sort();
+        let lock = Lock { suite: "trixie".into(), kernel: format!("linux-image-{KERNEL}"), packages };
+        fs::write(self.recipe.with_extension("lock"), lock.text()).unwrap();
+    }
+
+    /// The builder with everything named but the output.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+        command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+        self.arguments(&mut command);
+        command
+    }
+
+    pub(crate) fn arguments(&self, command: &mut Command) {
+        command.args(["build", "--locked", "--recipe"]).arg(&self.recipe);
+        command.arg("--cache").arg(self.cache()).arg("--agent").arg(&self.agent).arg("--nomad").arg(&self.nomad);
+    }
+
+    pub(crate) fn build(&self, output: &Path, more: &[&str]) -> Output {
+        self.command().arg("--output").arg(output).args(more).output().unwrap()
+    }
+}
+
+fn program(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
+    let lists = ModuleLists::parse("m", embedded::module_list("cloud").unwrap()).unwrap();
+    let module = fixture::xz(&fixture::kernel_module("license=GPL\0depends=\0"));
+    let paths: Vec<String> = lists
+        .initramfs
+        .iter()
+        .chain(&lists.root)
+        .map(|name| format!("usr/lib/modules/{KERNEL}/kernel/{}.ko.xz", name.trim_start_matches('?')))
+        .collect();
+    let image = format!("boot/vmlinuz-{KERNEL}");
+    let mut kernel = vec![Member::File(&image, 0o644, &[0x4b; 9000])];
+    kernel.extend(paths.iter().map(|path| Member::File(path, 0o644, &module)));
+    let tool = fixture::elf(Some("/lib64/ld-linux-x86-64.so.2"), &["libext2fs.so.2", "libc.so.6"]);
+    let library = |needs: &[&str]| fixture::elf(None, needs);
+    let (ext2fs, libc, ld) =
+        (library(&["libcom_err.so.2", "libc.so.6"]), library(&["ld-linux-x86-64.so.2"]), library(&[]));
+    let lib = "usr/lib/x86_64-linux-gnu";
+    let at = |name: &str| format!("{lib}/{name}");
+    let one = |name: &str, bytes: &[u8]| fixture::deb(".xz", EPOCH - 5, &[Member::File(&at(name), 0o644, bytes)]);
+    vec![
+        ("linux-image-6.1.0-test", fixture::deb(".xz", EPOCH - 9, &kernel)),
+        (
+            "ca-certificates",
+            fixture::deb(
+                ".xz",
+                EPOCH,
+                &[
+                    Member::File("usr/share/ca-certificates/mozilla/B.crt", 0o644, b"second"),
+                    Member::File("usr/share/ca-certificates/mozilla/A.crt", 0o644, b"first\n"),
+                ],
+            ),
+        ),
+        (
+            "e2fsprogs",
+            fixture::deb(
+                ".zst",
+                EPOCH - 5,
+                &[
+                    Member::File("usr/sbin/mke2fs", 0o755, &tool),
+                    Member::File("usr/sbin/e2fsck", 0o755, &tool),
+                    Member::File("usr/sbin/debugfs", 0o755, &tool),
+                    Member::File("etc/mke2fs.conf", 0o644, b"[defaults]\n"),
+                ],
+            ),
+        ),
+        ("libblkid1", one("libblkid.so.1", &ld)),
+        (
+            "libc6",
+            fixture::deb(
+                ".xz",
+                EPOCH - 5,
+                &[
+                    Member::File(&at("libc.so.6"), 0o755, &libc),
+                    Member::File(&at("ld-linux-x86-64.so.2"), 0o755, &ld),
+                    Member::Symlink("usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+                ],
+            ),
+        ),
+        (
+            "libcom-err2",
+            fixture::deb(
+                ".xz",
+                EPOCH - 5,
+                &[
+                    Member::File(&at("libcom_err.so.2.1"), 0o644, &library(&["libc.so.6"])),
+                    Member::Symlink(&at("libcom_err.so.2"), "libcom_err.so.2.1"),
+                ],
+            ),
+        ),
+        ("libext2fs2t64", one("libext2fs.so.2", &ext2fs)),
+        ("libuuid1", one("libuuid.so.1", &ld)),
+        (
+            "systemd-boot-efi",
+            fixture::deb(
+                ".xz",
+                EPOCH - 5,
+                &[Member::File("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &fixture::stub())],
+            ),
+        ),
+        (
+            "tzdata",
+            fixture::deb(".xz", EPOCH - 5, &[Member::File("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2")]),
+        ),
+    ]
+}
+
+/// Both streams of a program, for messages of failed tests.
+pub(crate) fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

@@ -1,0 +1,112 @@
+//! What the builder writes by hand or by library, judged by other people's programs. A referee that is not installed is
+//! passed over, unless `STEPPE_REFEREES=all` says that it must be there, which it does where the project is tested.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Command, Output},
+};
+
+use builder::{
+    content::Digest,
+    cpio,
+    disk::Disk,
+    esp, qcow2, raw, squashfs,
+    tree::{Origin, Tree},
+};
+
+/// Runs a referee; nothing when it is not installed.
+fn referee(program: &str, arguments: &[&str]) -> Option<Output> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    match Command::new(program).args(arguments).env("PATH", path).env("LC_ALL", "C").output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            let must = std::env::var("STEPPE_REFEREES").is_ok_and(|value| value == "all");
+            assert!(!must, "referee {program} cannot be run: {error}");
+            None
+        }
+    }
+}
+
+fn approves(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = referee(program, arguments)?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+    Some(text)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn disk() -> Disk {
+    let image: Vec<u8> = (0..3_000_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let root: Vec<u8> = (0..2_500_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    let esp = esp::build(36 << 20, 1, &image).unwrap();
+    Disk::build(128 << 20, esp, root, Digest::of(b"root")).unwrap()
+}
+
+#[test]
+fn disks_in_both_formats_are_valid_and_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (raw_path, qcow2_path) = (folder.path().join("d.raw"), folder.path().join("d.qcow2"));
+    let disk = disk();
+    raw::write(&disk, &mut File::create(&raw_path).unwrap()).unwrap();
+    let options = qcow2::Options { compression: qcow2::Compression::Zlib, ..qcow2::Options::default() };
+    qcow2::write_from(&mut &disk, &File::create(&qcow2_path).unwrap(), &qcow2_path, options).unwrap();
+    approves("qemu-img", &["check", "-f", "qcow2", text(&qcow2_path)]);
+    approves("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", text(&raw_path), text(&qcow2_path)]);
+    if let Some(said) = approves("sgdisk", &["-v", text(&raw_path)]) {
+        assert!(said.contains("No problems found"), "{said}");
+    }
+    // Compression counts, and so do zeros.
+    assert!(fs::metadata(&qcow2_path).unwrap().len() < 6 << 20);
+}
+
+#[test]
+fn the_system_partition_is_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("esp");
+    fs::write(&path, esp::build(64 << 20, 7, &vec![3; 9_000_000]).unwrap()).unwrap();
+    approves("fsck.vfat", &["-n", "-v", text(&path)]);
+}
+
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    tree.file("usr/bin/tool", 0o755, vec![5; 300_000], Origin::Builder);
+    tree.file("etc/secret", 0o600, *b"x\n", Origin::Builder);
+    tree.file("etc/empty", 0o644, *b"", Origin::Builder);
+    tree.symlink("bin", "usr/bin", Origin::Builder);
+    tree.directory("dev", 0o755);
+    tree
+}
+
+#[test]
+fn the_root_unpacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root.squashfs");
+    let options = squashfs::Options { level: 5, block: 128 << 10, time: 1_700_000_000 };
+    fs::write(&path, squashfs::write(&tree(), &options, []).unwrap()).unwrap();
+    let to = folder.path().join("root");
+    let Some(said) = approves("unsquashfs", &["-lln", "-d", text(&to), text(&path)]) else { return };
+    assert!(said.contains("-rw------- 0/0                      2 2023-11-14"), "{said}");
+    approves("unsquashfs", &["-n", "-d", text(&to), text(&path)]);
+    assert_eq!(fs::read(to.join("usr/bin/tool")).unwrap(), vec![5; 300_000]);
+    assert_eq!(fs::read_link(to.join("bin")).unwrap(), Path::new("usr/bin"));
+}
+
+#[test]
+fn the_initramfs_unpacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.cpio");
+    fs::write(&path, cpio::write(&tree(), 0).unwrap()).unwrap();
+    let to = folder.path().join("to");
+    fs::create_dir(&to).unwrap();
+    let script = format!("cd '{}' && cpio -idm < '{}'", text(&to), text(&path));
+    if referee("cpio", &["--version"]).is_none() {
+        return;
+    }
+    approves("sh", &["-c", &script]);
+    assert_eq!(fs::read(to.join("usr/bin/tool")).unwrap(), vec![5; 300_000]);
+    assert_eq!(fs::read_link(to.join("bin")).unwrap(), Path::new("usr/bin"));
+}

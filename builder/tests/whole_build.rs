@@ -1,0 +1,197 @@
+//! Whole builds of a made-up world: what comes out, that it is always the same, and that nothing is done twice.
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use builder::manifest::{Kind, Manifest};
+use common::{World, said};
+
+const ALL: [&str; 2] = ["--format", "raw,qcow2,netboot"];
+
+fn manifest(output: &Path) -> Manifest {
+    Manifest::read(&output.join("steppe-0.1.0-test-x86_64.manifest.json")).unwrap()
+}
+
+#[test]
+fn a_build_leaves_what_the_manifest_says() {
+    let world = World::new();
+    let output = world.path("out");
+    let built = world.build(&output, &ALL);
+    assert!(built.status.success(), "{}", said(&built));
+    let manifest = manifest(&output);
+    assert_eq!((manifest.kernel.as_str(), manifest.epoch, manifest.standin), (common::KERNEL, common::EPOCH, false));
+    for artefact in &manifest.artefacts {
+        let bytes = fs::read(output.join(&artefact.file)).unwrap();
+        assert_eq!(bytes.len() as u64, artefact.size, "{}", artefact.file);
+        assert_eq!(builder::content::Digest::of(&bytes), artefact.sha256, "{}", artefact.file);
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(&output).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    let mut named: Vec<_> = manifest.artefacts.iter().map(|artefact| artefact.file.clone()).collect();
+    named.push("steppe-0.1.0-test-x86_64.manifest.json".to_owned());
+    named.sort();
+    assert_eq!(left, named);
+
+    let paths: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    for wanted in [
+        "/sbin",
+        "/usr/sbin/init",
+        "/usr/bin/df",
+        "/usr/bin/nomad",
+        "/usr/sbin/mke2fs",
+        "/usr/lib64/ld-linux-x86-64.so.2",
+        "/usr/lib/x86_64-linux-gnu/libcom_err.so.2",
+        "/usr/lib/steppe/image.json",
+        "/usr/lib/steppe/modules",
+        "/usr/lib/steppe/sysctl.conf",
+        "/usr/share/zoneinfo.zip",
+        "/usr/share/steppe/etc/ssl/certs/ca-certificates.crt",
+    ] {
+        assert!(paths.contains(&wanted), "{wanted} is not in {paths:#?}");
+    }
+    // Nothing that nothing needs: a library of a wanted package, a program of a wanted package.
+    for unwanted in ["libblkid", "libuuid", "debugfs", "libcom_err.so.2.1", "systemd"] {
+        assert!(!paths.iter().any(|path| path.contains(unwanted)), "{unwanted} is in {paths:#?}");
+    }
+    let cmdline = fs::read_to_string(manifest.path(Kind::Cmdline).unwrap()).unwrap();
+    assert!(cmdline.starts_with(&format!("root=PARTUUID={} console=tty0 ", manifest.root_partuuid)), "{cmdline}");
+    let netboot = fs::read_to_string(manifest.path(Kind::NetbootCmdline).unwrap()).unwrap();
+    assert!(!netboot.contains("root=") && netboot.lines().count() == 1, "{netboot}");
+}
+
+/// Bytes of every file that a build left.
+fn files(output: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entry = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+    };
+    fs::read_dir(output).unwrap().map(entry).collect()
+}
+
+/// The layers of an image from the innermost out: the first that differs is where to look.
+const LAYERS: [&str; 9] =
+    ["lock", "vmlinuz", "initrd", "netboot.initrd", "cmdline", "efi", "raw", "qcow2", "manifest.json"];
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let first = World::new();
+    let built = first.build(&first.path("out"), &ALL);
+    assert!(built.status.success(), "{}", said(&built));
+    let wanted = files(&first.path("out"));
+
+    // Another world: other folder, cache, working directory, umask, time zone, locale, number of threads.
+    let second = World::new();
+    let output = second.path("another place");
+    let mut command = assert_cmd::Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(assert_cmd::cargo::cargo_bin!("builder"));
+    second.arguments(&mut command);
+    command.args(ALL).arg("--output").arg(&output).current_dir("/");
+    command.env("TZ", "Asia/Kathmandu").env("LC_ALL", "tr_TR.UTF-8").env("STEPPE_THREADS", "1");
+    let built = command.output().unwrap();
+    assert!(built.status.success(), "{}", said(&built));
+    let got = files(&output);
+
+    for layer in LAYERS {
+        let of = |files: &BTreeMap<String, Vec<u8>>| {
+            let found = files.iter().find(|(name, _)| name.ends_with(&format!("x86_64.{layer}")));
+            found.unwrap_or_else(|| panic!("no {layer} in {:?}", files.keys())).1.clone()
+        };
+        let (wanted, got) = (of(&wanted), of(&got));
+        let differs = wanted.iter().zip(&got).position(|(a, b)| a != b);
+        assert!(
+            differs.is_none() && wanted.len() == got.len(),
+            "{layer} is the first layer that differs: {} and {} bytes, from byte {differs:?} on",
+            wanted.len(),
+            got.len()
+        );
+    }
+    assert_eq!(wanted.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_done_twice_and_damage_is_repaired() {
+    let world = World::new();
+    let output = world.path("out");
+    let run = |more: &[&str]| {
+        let built = world.build(&output, &[&["--json"], more].concat());
+        assert!(built.status.success(), "{}", said(&built));
+        let text = String::from_utf8(built.stdout).unwrap();
+        let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        events.last().unwrap().clone()
+    };
+    assert_eq!(run(&[])["unchanged"], false);
+    let start = Instant::now();
+    let again = run(&[]);
+    assert_eq!(again["unchanged"], true);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(again["paths"].as_array().unwrap().iter().all(|path| Path::new(path.as_str().unwrap()).exists()));
+
+    let raw = manifest(&output).path(Kind::Raw).unwrap();
+    let whole = fs::read(&raw).unwrap();
+    fs::write(&raw, b"damaged").unwrap();
+    assert_eq!(run(&[])["unchanged"], false);
+    assert!(fs::read(&raw).unwrap() == whole);
+
+    let text = fs::read_to_string(&world.recipe).unwrap();
+    fs::write(&world.recipe, text.replace("160MiB", "170MiB")).unwrap();
+    assert_eq!(run(&[])["unchanged"], false);
+    assert_eq!(fs::metadata(&raw).unwrap().len(), 170 << 20);
+}
+
+#[test]
+fn mistakes_name_the_input_and_the_fix() {
+    let world = World::new();
+    let output = world.path("out");
+    let fails = |more: &[&str]| {
+        let built = world.build(&output, more);
+        assert_eq!(built.status.code(), Some(1), "{}", said(&built));
+        String::from_utf8(built.stderr).unwrap()
+    };
+    let locked = |from: &str, to: &str| {
+        let path = world.recipe.with_extension("lock");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let said = fails(&[]);
+        fs::write(&path, text).unwrap();
+        said
+    };
+    let said = locked("name = \"tzdata\"", "name = \"tzdatum\"");
+    assert!(said.contains("does not name tzdata") && said.contains("--update"), "{said}");
+
+    let said = fails(&["--role", "client"]);
+    assert!(said.contains("--role client") && said.contains("server image"), "{said}");
+
+    fs::write(world.path("other.toml"), "extends = \"server\"\nname = \"x\"\n[disk]\nsize = \"40MiB\"\n").unwrap();
+    fs::copy(world.recipe.with_extension("lock"), world.path("other.lock")).unwrap();
+    let mut small = World { recipe: world.path("other.toml"), ..World::new() };
+    small.folder = tempfile::tempdir().unwrap();
+    let said = {
+        let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+        command.args(["build", "--locked", "--recipe"]).arg(&small.recipe).arg("--cache").arg(world.cache());
+        command.arg("--agent").arg(&world.agent).arg("--nomad").arg(&world.nomad).arg("--output").arg(&output);
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(said.contains("raise disk.size"), "{said}");
+
+    let usage = world.command().args(["--format", "vdi"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("raw"), "{}", common::said(&usage));
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let world = World::new();
+    let file = world.path("file");
+    fs::write(&file, "").unwrap();
+    let built = world.build(&file.join("out"), &[]);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains("file/out"), "{text}");
+}
