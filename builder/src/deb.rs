@@ -98,6 +98,8 @@ fn unpack(data: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::
             tree.insert(&path, Entry { node, mode, uid, gid, origin: origin.clone() });
         }
     }
+    // To the end of the stream, which has the compressor's own checksum and shows that nothing was cut off.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok((tree, licences))
 }
 
