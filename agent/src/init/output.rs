@@ -42,10 +42,10 @@ impl UnitLog {
     }
 
     /// The last lines that the present process printed, `count` at most; `None` when they are the same that were asked for
-    /// last time: a unit that fails again and again for the same reason says it once.
-    pub(super) fn last_words(&mut self, count: usize) -> Option<&[String]> {
+    /// last time: a unit that fails again and again for the same reason says it once, unless they are wanted `again`.
+    pub(super) fn last_words(&mut self, count: usize, again: bool) -> Option<&[String]> {
         let lines = tail(&self.path, count.min(self.lines));
-        if lines == self.shown {
+        if lines == self.shown && !again {
             return None;
         }
         self.shown = lines;
@@ -200,12 +200,13 @@ mod tests {
         log.append(b"fine\nbad line 3\n").unwrap();
         log.begin();
         log.append(b"bad line 4\n").unwrap();
-        assert_eq!(log.last_words(5).unwrap(), ["bad line 4"]);
+        assert_eq!(log.last_words(5, false).unwrap(), ["bad line 4"]);
         log.begin();
         log.append(b"bad line 4\n").unwrap();
-        assert_eq!(log.last_words(5), None);
+        assert_eq!(log.last_words(5, false), None);
+        assert_eq!(log.last_words(5, true).unwrap(), ["bad line 4"]);
         log.append(b"worse\n").unwrap();
-        assert_eq!(log.last_words(5).unwrap(), ["bad line 4", "worse"]);
+        assert_eq!(log.last_words(5, false).unwrap(), ["bad line 4", "worse"]);
     }
 
     #[test]

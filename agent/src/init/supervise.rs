@@ -51,8 +51,13 @@ pub enum Effect {
     Signal(i32),
     /// Tell people.
     Say(String),
-    /// Show the last lines of its log.
-    Tail(usize),
+    /// Show the last lines that its process printed.
+    Tail {
+        /// How many.
+        lines: usize,
+        /// Also when they were shown before.
+        again: bool,
+    },
 }
 
 /// What the unit should be after the process that is being stopped has ended.
@@ -254,10 +259,11 @@ impl Unit {
         self.failures = if proven { 1 } else { self.failures.saturating_add(1) };
         let lived_text = format!("{}.{} s", lived.as_secs(), lived.subsec_millis() / 100);
         let mut effects = vec![Effect::Say(format!("{name} ended by itself after {lived_text} ({exit})"))];
-        if lived < AT_ONCE && exit != Exit::Code(0) {
-            effects.push(Effect::Tail(TAIL));
+        let announced = self.pause(now);
+        if announced.is_empty() && lived < AT_ONCE && exit != Exit::Code(0) {
+            effects.push(Effect::Tail { lines: TAIL, again: false });
         }
-        effects.extend(self.pause(now));
+        effects.extend(announced);
         effects
     }
 
@@ -279,7 +285,7 @@ impl Unit {
             "degraded: {name} failed {failures} times in a row; it is tried again every {} s",
             LONGEST_PAUSE.as_secs()
         );
-        vec![Effect::Say(text), Effect::Tail(TAIL)]
+        vec![Effect::Say(text), Effect::Tail { lines: TAIL, again: true }]
     }
 
     fn next_pause(&mut self) -> Duration {
@@ -408,9 +414,9 @@ mod tests {
         let mut unit = running(true);
         let effects = unit.exited(Exit::Code(1), S + 200 * MS);
         assert_eq!(effects[0], Effect::Say("nomad ended by itself after 0.2 s (exit 1)".into()));
-        assert_eq!(effects[1], Effect::Tail(TAIL));
+        assert_eq!(effects[1], Effect::Tail { lines: TAIL, again: false });
         let mut unit = running(true);
-        assert!(!unit.exited(Exit::Signal(9), 60 * S).contains(&Effect::Tail(TAIL)));
+        assert_eq!(unit.exited(Exit::Signal(9), 60 * S).len(), 1);
     }
 
     #[test]
@@ -425,6 +431,7 @@ mod tests {
             let degraded =
                 effects.iter().any(|e| matches!(e, Effect::Say(text) if text.starts_with("degraded: nomad")));
             assert_eq!(degraded, round == 5, "said once, in round 5: {round} {effects:?}");
+            assert_eq!(effects.contains(&Effect::Tail { lines: TAIL, again: true }), round == 5);
             assert_eq!(unit.state() == UnitState::Degraded, round >= 5);
             let deadline = unit.deadline().unwrap();
             pauses.push(deadline - now);
@@ -536,7 +543,7 @@ mod tests {
                             unit.spawned(pids, now);
                         }
                         Effect::Signal(_) => prop_assert!(unit.pid().is_some()),
-                        Effect::Say(_) | Effect::Tail(_) => {}
+                        Effect::Say(_) | Effect::Tail { .. } => {}
                     }
                 }
                 let waits = matches!(unit.state(), UnitState::BackOff | UnitState::Degraded | UnitState::Stopping);

@@ -192,9 +192,9 @@ impl Units {
                     }
                     Effect::Say(text) if slot.unit.state() == UnitState::Degraded => error!("{text}"),
                     Effect::Say(text) => notice!("{text}"),
-                    Effect::Tail(count) => {
+                    Effect::Tail { lines, again } => {
                         let name = &slot.unit.spec().name;
-                        for line in slot.log.last_words(count).unwrap_or_default() {
+                        for line in slot.log.last_words(lines, again).unwrap_or_default() {
                             notice!("{name} | {line}");
                         }
                     }
