@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::clock;
 
@@ -20,8 +21,17 @@ pub(crate) enum Level {
 
 static LEAST: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
+/// The level as the configuration names it.
+static NAME: Mutex<String> = Mutex::new(String::new());
+
+/// The name of the level that is in force.
+pub(crate) fn level_name() -> String {
+    NAME.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// Sets the least level that is printed, by its name in the configuration.
 pub(crate) fn set_level(name: &str) {
+    name.clone_into(&mut NAME.lock().unwrap_or_else(PoisonError::into_inner));
     let level = match name.to_ascii_uppercase().as_str() {
         "TRACE" | "DEBUG" => Level::Debug as u8,
         "WARN" => Level::Warn as u8,

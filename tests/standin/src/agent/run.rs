@@ -13,8 +13,11 @@ use super::flags;
 use super::notify::Notify;
 use crate::client::Client;
 use crate::config::{self, Addresses, Settings};
-use crate::server::{Server, Sockets};
+use crate::server::{Server, Sockets, lock_directory};
 use crate::{VERSION, http, log};
+
+/// Between two tries to get a directory that another server holds.
+const LOCKED: Duration = Duration::from_millis(200);
 
 /// A lone error line, as the agent prints it.
 fn refuse(text: &str) -> ExitCode {
@@ -51,9 +54,6 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
     }
     if loaded.settings.tls.http || loaded.settings.tls.rpc {
         return refuse("tls is not supported by the stand-in");
-    }
-    if loaded.settings.acl.enabled {
-        return refuse("acl is not supported by the stand-in");
     }
     let advertise = match config::advertise(&loaded.settings) {
         Ok(advertise) => advertise,
@@ -180,30 +180,25 @@ async fn start(
     let rpc_bind = format!("{}:{}", bind(&settings.addresses.rpc), settings.ports.rpc);
     let serf_bind = format!("{}:{}", bind(&settings.addresses.serf), settings.ports.serf);
     let id = if settings.server.enabled { Some(Server::prepare(&settings)?) } else { None };
-    let taken = |what: &str, address: &str, error: &std::io::Error| {
-        format!("{what} failed: listen tcp {address}: bind: {}", config::words(error))
-    };
-    let sockets = if settings.server.enabled {
-        let setup = |address: &str, error: std::io::Error| {
-            taken("server setup failed: failed to start RPC layer", address, &error)
-        };
-        Some(Sockets {
-            rpc: TcpListener::bind(&rpc_bind).await.map_err(|error| setup(&rpc_bind, error))?,
-            serf: TcpListener::bind(&serf_bind).await.map_err(|error| setup(&serf_bind, error))?,
-            pings: UdpSocket::bind(&serf_bind).await.map_err(|error| setup(&serf_bind, error))?,
-        })
-    } else {
-        None
-    };
-    let listener =
-        TcpListener::bind(&http_bind).await.map_err(|error| taken("failed to start HTTP listener", &http_bind, &error));
+    let mut sockets = if settings.server.enabled { Some(bind_server(&rpc_bind, &serf_bind).await?) } else { None };
+    let raft = std::path::Path::new(&settings.data_dir).join("server/raft");
+    if sockets.is_some() && !lock_directory(&raft) {
+        // Another server lives on this directory: wait for its end, in silence and without a port.
+        drop(sockets.take());
+        while !lock_directory(&raft) {
+            tokio::time::sleep(LOCKED).await;
+        }
+        sockets = Some(bind_server(&rpc_bind, &serf_bind).await?);
+    }
     let client = if settings.client.enabled {
         // Blocks for as long as `df` takes, which nothing waits for yet.
         Some(Arc::new(Client::prepare(settings.clone(), name, advertise)?))
     } else {
         None
     };
-    let listener = listener?;
+    let listener = TcpListener::bind(&http_bind)
+        .await
+        .map_err(|error| taken("failed to start HTTP listener", &http_bind, &error))?;
     banner(&settings, advertise, id.map(|id| id.to_string()), &http_bind, &rpc_bind, &serf_bind);
     let server = match (sockets, id) {
         (Some(sockets), Some(id)) => Some(Server::start(settings.clone(), id, name, advertise, sockets).await?),
@@ -234,6 +229,20 @@ async fn start(
     let agent = Arc::new(Agent { settings, advertise: advertise.clone(), files, server, client, headers });
     tokio::spawn(http::serve(listener, agent.clone()));
     Ok(agent)
+}
+
+fn taken(what: &str, address: &str, error: &std::io::Error) -> String {
+    format!("{what}: listen tcp {address}: bind: {}", config::words(error))
+}
+
+async fn bind_server(rpc: &str, serf: &str) -> Result<Sockets, String> {
+    let setup =
+        |address: &str, error: std::io::Error| taken("server setup failed: failed to start RPC layer", address, &error);
+    Ok(Sockets {
+        rpc: TcpListener::bind(rpc).await.map_err(|error| setup(rpc, error))?,
+        serf: TcpListener::bind(serf).await.map_err(|error| setup(serf, error))?,
+        pings: UdpSocket::bind(serf).await.map_err(|error| setup(serf, error))?,
+    })
 }
 
 fn banner(settings: &Settings, advertise: &Addresses, id: Option<String>, http: &str, rpc: &str, serf: &str) {

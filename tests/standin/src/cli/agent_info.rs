@@ -7,7 +7,8 @@ use crate::http::indent;
 pub(super) fn main(args: &[String]) -> Done {
     let command = command("agent-info", args, &["json"], &[])?;
     command.no_arguments("agent-info")?;
-    let body = command.api.get("/v1/agent/self").map_err(doing("Error querying agent info"))?;
+    let body =
+        command.api.get("/v1/agent/self").map_err(doing("Error querying agent info: failed querying self endpoint"))?;
     if command.flags.switch("json") {
         println!("{}", indent(&body));
         return Ok(0);

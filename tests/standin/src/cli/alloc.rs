@@ -1,8 +1,10 @@
 //! `nomad alloc status | logs | stop | signal | restart`
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::http::encode;
@@ -249,4 +251,40 @@ pub(super) fn restart(args: &[String]) -> Done {
         .put(&format!("/v1/client/allocation/{}/restart", text(&alloc, "ID")), &json!({ "TaskName": task }))
         .map_err(doing("Failed to restart allocation"))?;
     Ok(0)
+}
+
+/// `nomad alloc exec`
+///
+/// Standard input is read to its end before the command starts: enough for scripts, not for a terminal.
+pub(super) fn exec(args: &[String]) -> Done {
+    let mut command = command("alloc exec", args, &["i", "t", "job"], &["task", "e"])?;
+    if command.flags.switch("job") {
+        return Err(Failure::new("-job of alloc exec is not supported by the stand-in"));
+    }
+    let (prefix, words) = match command.flags.rest.as_slice() {
+        [] => {
+            return Err(Failure::new("An allocation ID is required\nFor additional help try 'nomad alloc exec -help'"));
+        }
+        [_] => return Err(Failure::new("A command is required\nFor additional help try 'nomad alloc exec -help'")),
+        [first, words @ ..] => (first.clone(), words.to_vec()),
+    };
+    let alloc = find(&command, &prefix)?;
+    let interactive = command.flags.value("i").is_none_or(|value| value == "true");
+    let mut input = Vec::new();
+    if interactive && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        std::io::stdin()
+            .read_to_end(&mut input)
+            .map_err(|error| Failure::new(format!("failed to read stdin: {error}")))?;
+    }
+    let body = json!({ "Task": command.flags.value("task").unwrap_or_default(), "Command": words, "Stdin": BASE64.encode(input) });
+    let path = format!("/v1/client/allocation/{}/exec", text(&alloc, "ID"));
+    let reply = command.api.put(&path, &body).map_err(doing("failed to exec into task"))?;
+    let decode = |key: &str| BASE64.decode(text(&reply, key)).unwrap_or_default();
+    let error = text(&reply, "Error");
+    if !error.is_empty() {
+        return Err(Failure::new(format!("failed to exec into task: rpc error: code = Unknown desc = {error}")));
+    }
+    let _ = std::io::stdout().write_all(&decode("Stdout"));
+    let _ = std::io::stderr().write_all(&decode("Stderr"));
+    Ok(reply["Code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -14,6 +14,7 @@ pub(crate) struct Api {
     pub(crate) base: String,
     region: String,
     namespace: String,
+    token: String,
 }
 
 impl Api {
@@ -25,6 +26,7 @@ impl Api {
         address: Option<String>,
         region: Option<String>,
         namespace: Option<String>,
+        token: Option<String>,
     ) -> Result<Self, String> {
         let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let base = address.or_else(|| env("NOMAD_ADDR")).unwrap_or_else(|| "http://127.0.0.1:4646".into());
@@ -40,6 +42,7 @@ impl Api {
             base: base.trim_end_matches('/').to_owned(),
             region: region.or_else(|| env("NOMAD_REGION")).unwrap_or_default(),
             namespace: namespace.or_else(|| env("NOMAD_NAMESPACE")).unwrap_or_default(),
+            token: token.or_else(|| env("NOMAD_TOKEN")).unwrap_or_default(),
         })
     }
 
@@ -59,7 +62,7 @@ impl Api {
     /// The connection's, or the API's.
     pub(crate) fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<String, String> {
         let url = self.url(path);
-        match call(method, &url, body.map(ToString::to_string)) {
+        match call(method, &url, body.map(ToString::to_string), &self.token) {
             Ok((200, text)) => Ok(text),
             Ok((code, text)) => Err(format!("Unexpected response code: {code} ({text})")),
             Err(error) => Err(format!("{} {url:?}: {error}", title(method))),
@@ -101,9 +104,12 @@ fn title(method: &str) -> String {
 }
 
 /// One request, whatever its answer is.
-fn call(method: &str, url: &str, body: Option<String>) -> Result<(u16, String), String> {
+fn call(method: &str, url: &str, body: Option<String>, token: &str) -> Result<(u16, String), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
-    let request = ureq::http::Request::builder().method(method).uri(url);
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    if !token.is_empty() {
+        request = request.header("x-nomad-token", token);
+    }
     let sent = match body {
         Some(body) => request.body(body).map_err(|error| error.to_string()).map(|request| agent.run(request)),
         None => request.body(()).map_err(|error| error.to_string()).map(|request| agent.run(request)),
@@ -139,7 +145,8 @@ pub(crate) fn raw(base: &str, request: &Request) -> Result<(u16, String), String
         request.query.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
     let url = format!("{base}{}?{}", request.path, query.join("&"));
     let body = (request.method != "GET").then(|| request.body.clone());
-    call(&request.method, &url, body).map_err(|error| format!("{} {url:?}: {error}", title(&request.method)))
+    call(&request.method, &url, body, &request.token)
+        .map_err(|error| format!("{} {url:?}: {error}", title(&request.method)))
 }
 
 /// Percent-encodes what a query cannot carry.

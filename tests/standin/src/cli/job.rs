@@ -57,7 +57,8 @@ pub(super) fn stop(args: &[String]) -> Done {
         &["detach", "purge", "yes", "global", "verbose", "no-shutdown-delay"],
         &["eval-priority"],
     )?;
-    let job = find(&command, &command.argument("job stop", "job")?, "Error deregistering job")?;
+    let id = command.argument("job stop", "job")?;
+    let job = find(&command, &id, &format!("Error querying job prefix {id:?}"))?;
     let path = format!("/v1/job/{}?purge={}", encode(&text(&job, "ID")), command.flags.switch("purge"));
     let reply = command.api.send("DELETE", &path, None).map_err(doing("Error deregistering job"))?;
     let eval = serde_json::from_str(&reply).map(|reply| text(&reply, "EvalID")).unwrap_or_default();

@@ -69,8 +69,8 @@ pub(crate) fn command(name: &str, args: &[String], switches: &[&str], values: &[
     if flags.value("t").is_some() {
         return Err(Failure::new("-t is not supported by the stand-in"));
     }
-    let api =
-        Api::new(flags.value("address"), flags.value("region"), flags.value("namespace")).map_err(Failure::new)?;
+    let api = Api::new(flags.value("address"), flags.value("region"), flags.value("namespace"), flags.value("token"))
+        .map_err(Failure::new)?;
     Ok(Command { flags, api })
 }
 
@@ -145,6 +145,8 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
         ["job", "deployments", ..] => job_status::deployments(rest(2)),
         ["alloc", "status", ..] => alloc::status(rest(2)),
         ["alloc", "logs", ..] | ["logs", ..] => alloc::logs(rest(if words[0] == "alloc" { 2 } else { 1 })),
+        ["alloc", "exec", ..] => alloc::exec(rest(2)),
+        ["exec", ..] => alloc::exec(rest(1)),
         ["alloc", "stop", ..] => alloc::stop(rest(2)),
         ["alloc", "signal", ..] => alloc::signal(rest(2)),
         ["alloc", "restart", ..] => alloc::restart(rest(2)),
@@ -154,11 +156,12 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
         ["operator", "autopilot", "get-config", ..] => operator::get_config(rest(3)),
         ["operator", "api", ..] => operator::api(rest(2)),
         ["operator", "gossip", "keyring", "generate"] => operator::generate(),
+        ["acl", "bootstrap", ..] => operator::bootstrap(rest(2)),
         ["system", "gc", ..] => operator::gc(rest(2)),
         [
             "ui" | "acl" | "tls" | "deployment" | "eval" | "namespace" | "operator" | "volume" | "var" | "scaling"
             | "service" | "plugin" | "quota" | "alloc" | "job" | "node" | "server" | "system" | "config" | "setup"
-            | "fmt" | "exec",
+            | "fmt",
             ..,
         ] => {
             let name: Vec<&str> = words.iter().copied().take_while(|word| !word.starts_with('-')).take(2).collect();
@@ -188,8 +191,9 @@ fn usage() {
     println!("This is not Nomad: it is the stand-in that tests use where no Nomad is at hand.\n\nCommands:");
     for line in [
         "agent",
+        "acl bootstrap",
         "agent-info",
-        "alloc logs|restart|signal|status|stop",
+        "alloc exec|logs|restart|signal|status|stop",
         "config validate",
         "job allocs|deployments|init|inspect|plan|run|status|stop|validate",
         "node drain|eligibility|status",

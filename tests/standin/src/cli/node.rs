@@ -306,10 +306,12 @@ pub(super) fn drain(args: &[String]) -> Done {
     let body = json!({ "DrainSpec": { "Deadline": nanos, "IgnoreSystemJobs": command.flags.switch("ignore-system") }, "MarkEligible": false });
     command.api.put(&path, &body).map_err(doing("Error updating drain specification"))?;
     let say = |text: &str| println!("{}: {text}", clock::rfc3339(clock::now()));
-    say(&format!("Node {id:?} drain strategy set"));
     if command.flags.switch("detach") {
+        println!("Node {id:?} drain strategy set");
         return Ok(0);
     }
+    say("Ctrl-C to stop monitoring: will not cancel the node drain");
+    say(&format!("Node {id:?} drain strategy set"));
     let mut seen: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     let mut complete = false;
     loop {

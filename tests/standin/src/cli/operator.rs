@@ -144,3 +144,26 @@ pub(super) fn gc(args: &[String]) -> Done {
         .map_err(doing("Error running system garbage-collection"))?;
     Ok(0)
 }
+
+/// `nomad acl bootstrap`
+pub(super) fn bootstrap(args: &[String]) -> Done {
+    let command = command("acl bootstrap", args, &["json"], &[])?;
+    if !command.flags.rest.is_empty() {
+        return Err(Failure::new("acl bootstrap with a file is not supported by the stand-in"));
+    }
+    let body = command.api.put("/v1/acl/bootstrap", &serde_json::json!({})).map_err(doing("Error bootstrapping"))?;
+    if command.flags.switch("json") {
+        println!("{}", crate::http::indent(&body));
+        return Ok(0);
+    }
+    println!(
+        "{}",
+        pairs(&[
+            ("Accessor ID", text(&body, "AccessorID")),
+            ("Secret ID", text(&body, "SecretID")),
+            ("Name", text(&body, "Name")),
+            ("Type", text(&body, "Type"))
+        ])
+    );
+    Ok(0)
+}

@@ -83,7 +83,7 @@ pub(super) fn join(args: &[String]) -> Done {
         let body = command
             .api
             .put(&format!("/v1/agent/join?{query}"), &serde_json::Value::Null)
-            .map_err(doing("Error joining"))?;
+            .map_err(doing("Error joining: failed joining"))?;
         let error = text(&body, "error");
         if !error.is_empty() {
             return Err(Failure::new(format!("Error joining: failed joining: {error}")));

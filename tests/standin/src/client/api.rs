@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::fingerprint::meminfo;
@@ -30,6 +33,9 @@ pub(crate) async fn answer(agent: &Arc<Agent>, request: &Request, parts: &[&str]
     if let Some(client) = &agent.client
         && client.runner(id).is_some()
     {
+        if let [_, _, "allocation", _, "exec"] = parts {
+            return exec(client, request, id).await;
+        }
         return here(client, request, parts, id);
     }
     pass_on(agent, request, id).await
@@ -37,7 +43,13 @@ pub(crate) async fn answer(agent: &Arc<Agent>, request: &Request, parts: &[&str]
 
 /// Asks the agent of the node that has the allocation, at its advertised address.
 async fn pass_on(agent: &Arc<Agent>, request: &Request, id: &str) -> Response {
-    let ask = |path: String| Request { method: "GET".into(), path, query: BTreeMap::new(), body: String::new() };
+    let ask = |path: String| Request {
+        method: "GET".into(),
+        path,
+        query: BTreeMap::new(),
+        body: String::new(),
+        token: String::new(),
+    };
     let find = async |path: String| -> Option<Value> {
         let response = match (&agent.server, &agent.client) {
             (Some(server), _) => crate::http::server_side(server, ask(path)).await,
@@ -63,6 +75,30 @@ async fn pass_on(agent: &Arc<Agent>, request: &Request, id: &str) -> Response {
     match sent {
         Ok(Ok((status, body))) => Response { status, body, ..Response::default() },
         Ok(Err(error)) => Response::error(500, error),
+        Err(error) => Response::error(500, error.to_string()),
+    }
+}
+
+/// Runs a command beside a task. The body and the answer are the stand-in's own: its command line is the only one that asks.
+async fn exec(client: &super::Client, request: &Request, id: &str) -> Response {
+    let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+    let Some(runner) = client.runner(id) else { return Response::error(404, "alloc not found") };
+    let task = body["Task"]
+        .as_str()
+        .filter(|task| !task.is_empty())
+        .map_or_else(|| runner.only_task().unwrap_or_default(), str::to_owned);
+    let Some(task) = runner.task(&task) else { return Response::error(400, format!("unknown task name {task:?}")) };
+    let words: Vec<String> =
+        body["Command"].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+    let input = BASE64.decode(body["Stdin"].as_str().unwrap_or_default()).unwrap_or_default();
+    match tokio::task::spawn_blocking(move || task.exec(&words, &input)).await {
+        Ok(Ok(out)) => {
+            let code = out.status.code().unwrap_or_else(|| 128 + out.status.signal().unwrap_or(0));
+            Response::json(
+                &json!({ "Code": code, "Stdout": BASE64.encode(out.stdout), "Stderr": BASE64.encode(out.stderr) }),
+            )
+        }
+        Ok(Err(error)) => Response::json(&json!({ "Error": error })),
         Err(error) => Response::error(500, error.to_string()),
     }
 }

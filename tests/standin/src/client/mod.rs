@@ -30,6 +30,8 @@ use store::Store;
 
 /// Shortest time between two tries to register.
 const RETRY: Duration = Duration::from_secs(15);
+/// How long a client waits for the directory that another one holds.
+const LOCKED: Duration = Duration::from_secs(5);
 /// How long a question for allocations may wait.
 const WATCH: Duration = Duration::from_secs(60);
 /// Changes of tasks are gathered for this long before they are reported.
@@ -79,6 +81,17 @@ impl Client {
             "client: using dynamic ports: min={} max={} reserved={:?}",
             settings.client.min_dynamic_port, settings.client.max_dynamic_port, settings.client.reserved.reserved_ports
         ));
+        let until = std::time::Instant::now() + LOCKED;
+        while !crate::server::lock_directory(&state_dir) {
+            if std::time::Instant::now() > until {
+                let text = format!(
+                    "failed to open state database: timed out while opening database, is another Nomad process accessing data_dir {}?",
+                    data.display()
+                );
+                return Err(fail(text));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let store = Store::open(&state_dir.join("state.db")).map_err(fail)?;
         let who = Identity {
             id: crate::server::identity(&state_dir.join("client-id"))
@@ -337,7 +350,7 @@ impl Client {
         }
         let path = format!("/v1/node/{}/drain", self.who.id);
         let body = json!({ "DrainSpec": { "Deadline": crate::clock::nanos(deadline), "IgnoreSystemJobs": false }, "MarkEligible": false }).to_string();
-        let ask = Request { method: "PUT".into(), path, query: BTreeMap::new(), body };
+        let ask = Request { method: "PUT".into(), path, query: BTreeMap::new(), body, token: String::new() };
         let _ = tokio::time::timeout(Duration::from_secs(10), self.forward(ask)).await;
         let all = async {
             let runners: Vec<Arc<Runner>> = lock(&self.runners).values().cloned().collect();

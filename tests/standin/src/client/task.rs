@@ -1,7 +1,9 @@
 //! One task: started, watched, restarted by its policy, stopped.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,6 +75,33 @@ impl TaskRunner {
         if let Some(handle) = &*lock(&self.handle) {
             handle.signal(signal);
         }
+    }
+
+    /// Runs a command where the task runs, with its environment. Blocks.
+    ///
+    /// # Errors
+    /// If the command cannot be started.
+    pub(super) fn exec(&self, words: &[String], input: &[u8]) -> Result<Output, String> {
+        let (program, args) = words.split_first().ok_or("command is not present")?;
+        let variables = variables(&self.alloc, &self.group, &self.task, &self.node, &self.dir);
+        let mut child = Command::new(program)
+            .args(args)
+            .envs(variables)
+            .current_dir(self.dir.join(&self.task.name))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| {
+                format!("failed to start command: fork/exec {program}: {}", crate::config::words(&error))
+            })?;
+        let pipe = child.stdin.take();
+        std::thread::scope(|scope| {
+            // Written from a thread of its own: the command may answer before it has read everything.
+            scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input)));
+            child.wait_with_output()
+        })
+        .map_err(|error| error.to_string())
     }
 
     /// Stops the task and starts it again, whatever its policy says.

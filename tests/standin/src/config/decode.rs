@@ -49,11 +49,13 @@ fn convert(raw: &Raw, pos: Pos, kind: Kind, name: &str, file: &str) -> Result<Va
             "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(Value::Bool(false)),
             _ => Err(fail(format!("decodeBool: Unknown value for boolean: {text:?}"))),
         },
-        (Kind::Int, Raw::Number(text) | Raw::Text(text)) => match (text.parse::<i64>(), text.parse::<f64>()) {
-            (Ok(number), _) => Ok(Value::Number(number.into())),
-            (_, Ok(number)) => Ok(Number::from_f64(number).map_or(Value::Null, Value::Number)),
-            _ => Err(fail(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
-        },
+        (Kind::Int | Kind::Count, Raw::Number(text) | Raw::Text(text)) => {
+            match (text.parse::<i64>(), text.parse::<f64>()) {
+                (Ok(number), _) => Ok(Value::Number(number.into())),
+                (_, Ok(number)) => Ok(Number::from_f64(number).map_or(Value::Null, Value::Number)),
+                _ => Err(fail(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+            }
+        }
         (Kind::Dur, Raw::Text(text)) => duration::parse(text)
             .map(|time| Value::Number(saturate(time).into()))
             .ok_or_else(|| format!("{name} can't parse time duration {text}")),
@@ -95,8 +97,9 @@ fn convert(raw: &Raw, pos: Pos, kind: Kind, name: &str, file: &str) -> Result<Va
             Ok(Value::Object(out))
         }
         (Kind::Whole | Kind::Free, raw) => Ok(plain(raw)),
-        (Kind::Map | Kind::Block(_) | Kind::Keyed(_), _) => Err(at(format!("root.{name}: not an object type for map"))),
-        (Kind::Bool | Kind::Int | Kind::Dur, _) => Err(at(format!("root.{name}: unknown type"))),
+        (Kind::Block(_), _) => Err(at(format!("root.{name}: not an object type for struct"))),
+        (Kind::Map | Kind::Keyed(_), _) => Err(at(format!("root.{name}: not an object type for map"))),
+        (Kind::Bool | Kind::Int | Kind::Count | Kind::Dur, _) => Err(at(format!("root.{name}: unknown type"))),
     }
 }
 

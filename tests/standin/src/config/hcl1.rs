@@ -60,7 +60,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Item>, SyntaxError> {
     let mut parser = Parser { text: text.as_bytes(), at: 0, line: 1, start: 0, json, depth: 0 };
     parser.space()?;
     if text.trim_start().starts_with('[') {
-        return Err(parser.error("object expected: a list is no configuration"));
+        return Err(parser.error("object expected, got: LBRACK"));
     }
     if json {
         parser.at += 1;
@@ -204,6 +204,7 @@ impl Parser<'_> {
         match self.peek() {
             Some(b'"') => self.quoted(),
             Some(byte) if !self.json && is_word(byte) => Ok(self.word()),
+            Some(byte) if self.json => Err(self.error(format!("illegal char: {:?}", byte as char))),
             Some(byte) => Err(self.error(format!("object expected key, got: {}", byte as char))),
             None => Err(self.error("object expected key, got: EOF")),
         }
@@ -244,6 +245,8 @@ impl Parser<'_> {
                     _ => Err(SyntaxError { pos, reason: format!("Unknown token: {word}") }),
                 }
             }
+            Some(b'/') if !self.json => Err(self.error("expected '/' for comment")),
+            Some(byte) if self.json => Err(self.error(format!("illegal char: {:?}", byte as char))),
             Some(byte) => Err(self.error(format!("Unknown token: {}", byte as char))),
             None => Err(self.error("expected a value, got: EOF")),
         }

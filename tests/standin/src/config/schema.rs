@@ -1,6 +1,6 @@
 //! Which keys a configuration may hold, what type each has, and how a later file's value meets an earlier one.
 
-use Kind::{Append, Block, Bool, Dur, Free, Int, Keyed, Map, Replace, Str, Whole};
+use Kind::{Append, Block, Bool, Count, Dur, Free, Int, Keyed, Map, Replace, Str, Whole};
 
 /// The type of a key's value, and with it the rule by which it is merged.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +9,8 @@ pub(crate) enum Kind {
     Str,
     /// A number; a later one wins unless it is zero.
     Int,
+    /// A number; a later one wins, even if it is zero.
+    Count,
     /// A boolean; a later `true` wins, a later `false` does nothing.
     Bool,
     /// A duration such as `10s`, or nanoseconds.
@@ -228,12 +230,12 @@ static CLIENT: Schema = Schema {
 };
 
 static RESERVED: Schema = Schema {
-    name: "client.reserved ",
+    name: "reserved.client ",
     strict: true,
     keys: &[("cpu", Int), ("memory", Int), ("disk", Int), ("cores", Str), ("reserved_ports", Str)],
 };
 static DRAIN: Schema = Schema {
-    name: "client.drain_on_shutdown ",
+    name: "drain_on_shutdown.client ",
     strict: true,
     keys: &[("deadline", Dur), ("force", Bool), ("ignore_system_jobs", Bool)],
 };
@@ -288,7 +290,7 @@ static LIMITS: Schema = Schema {
     strict: false,
     keys: &[
         ("https_handshake_timeout", Str),
-        ("http_max_conns_per_client", Int),
+        ("http_max_conns_per_client", Count),
         ("rpc_handshake_timeout", Str),
         ("rpc_max_conns_per_client", Int),
     ],

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) plugin: BTreeMap<String, Plugin>,
     /// Metrics.
     pub(crate) telemetry: Telemetry,
+    /// Limits, which are shown and not enforced.
+    pub(crate) limits: Limits,
     /// TLS, which the stand-in refuses.
     pub(crate) tls: Tls,
     /// ACLs, which the stand-in refuses.
@@ -66,6 +68,7 @@ impl Default for Settings {
             leave_on_terminate: false,
             plugin: BTreeMap::new(),
             telemetry: Telemetry::default(),
+            limits: Limits::default(),
             tls: Tls::default(),
             acl: Acl::default(),
             http_api_response_headers: BTreeMap::new(),
@@ -300,6 +303,31 @@ pub(crate) struct Plugin {
 pub(crate) struct Telemetry {
     /// Whether metrics come in the format of Prometheus too.
     pub(crate) prometheus_metrics: bool,
+}
+
+/// `limits {}`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// Time for a TLS handshake.
+    pub(crate) https_handshake_timeout: String,
+    /// Connections of one address to the API.
+    pub(crate) http_max_conns_per_client: i64,
+    /// Time for a handshake of the RPC.
+    pub(crate) rpc_handshake_timeout: String,
+    /// Connections of one address to the RPC.
+    pub(crate) rpc_max_conns_per_client: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            https_handshake_timeout: "5s".into(),
+            http_max_conns_per_client: 100,
+            rpc_handshake_timeout: "5s".into(),
+            rpc_max_conns_per_client: 100,
+        }
+    }
 }
 
 /// `tls {}`

@@ -47,6 +47,11 @@ fn fault(settings: &Settings) -> Option<String> {
     if !settings.data_dir.starts_with('/') {
         return Some(format!("data-dir must be given as an absolute path: got {}", settings.data_dir));
     }
+    if !server.encrypt.is_empty()
+        && let Some(error) = base64(&server.encrypt)
+    {
+        return Some(error);
+    }
     if server.server_join.is_some() && !server.retry_join.is_empty() {
         return Some("server_join and retry_join cannot both be defined; prefer setting the server_join stanza".into());
     }
@@ -72,6 +77,10 @@ pub(crate) fn advertise(settings: &Settings) -> Result<Addresses, String> {
         return Err(format!("Invalid log level: {level}. Valid log levels are: [TRACE DEBUG INFO WARN ERROR OFF]"));
     }
     key(&settings.server.encrypt)?;
+    port_faults(settings)?;
+    if settings.client.enabled {
+        client_faults(settings)?;
+    }
     let named = |name: &str, own: &str, bind: &str, port: i64| {
         address(own, bind, port).map_err(|reason| {
             format!("Failed to parse {name} advertise address ({own}, {bind}, {port}, false): {reason}")
@@ -110,15 +119,60 @@ fn address(own: &str, bind: &str, port: i64) -> Result<String, String> {
     Ok(format!("{ip}:{port}"))
 }
 
+/// The standard alphabet only; the place of the first byte that is not in it is part of the contract.
+fn base64(key: &str) -> Option<String> {
+    let standard = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let bytes = key.as_bytes();
+    if base64::engine::general_purpose::STANDARD.decode(bytes).is_ok() {
+        return None;
+    }
+    let at = bytes.iter().position(|byte| !standard(*byte)).unwrap_or(bytes.len() / 4 * 4);
+    Some(format!("Invalid encryption key: illegal base64 data at input byte {at}"))
+}
+
 fn key(encrypt: &str) -> Result<(), String> {
-    if encrypt.is_empty() {
-        return Ok(());
+    let length = base64::engine::general_purpose::STANDARD.decode(encrypt).map_or(0, |key| key.len());
+    match length {
+        _ if encrypt.is_empty() => Ok(()),
+        16 | 24 | 32 => Err("server.encrypt is not supported by the stand-in".into()),
+        _ => Err("Error starting agent: failed to configure keyring: Invalid key: key size must be 16, 24 or 32 bytes"
+            .into()),
     }
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(encrypt)
-        .map_err(|_| "Invalid encryption key: illegal base64 data".to_owned())?;
-    if ![16, 24, 32].contains(&bytes.len()) {
-        return Err("Invalid encryption key: key size must be 16, 24 or 32 bytes".into());
+}
+
+/// Options of drivers that the stand-in knows.
+const RAW_EXEC: [&str; 5] = ["enabled", "no_cgroups", "denied_envvars", "denied_host_uids", "denied_host_gids"];
+
+/// What a start finds wrong with the client's part.
+fn client_faults(settings: &Settings) -> Result<(), String> {
+    for (name, volume) in &settings.client.host_volume {
+        let path = volume["path"].as_str().unwrap_or_default();
+        if std::fs::metadata(path).is_err() {
+            return Err(format!(
+                "Error starting agent: client setup failed: failed to validate host volume {name}: stat {path}: no such file or directory"
+            ));
+        }
     }
-    Err("server.encrypt is not supported by the stand-in".into())
+    if let Some(plugin) = settings.plugin.get("raw_exec")
+        && let Some(unknown) =
+            plugin.config.as_object().and_then(|config| config.keys().find(|key| !RAW_EXEC.contains(&key.as_str())))
+    {
+        return Err(format!(
+            "Error starting agent: failed to create plugin loader: failed to initialize plugin loader: parsing plugin configurations failed: 1 error occurred:\n\t* plugin \"raw_exec\": Invalid label: No argument or block type is named {unknown:?}.\n"
+        ));
+    }
+    Ok(())
+}
+
+/// Ports outside the range of ports.
+fn port_faults(settings: &Settings) -> Result<(), String> {
+    let ports = &settings.ports;
+    for port in [ports.http, ports.rpc, ports.serf] {
+        if u16::try_from(port).is_err() {
+            return Err(format!(
+                "Error starting http server: 1 error occurred:\n\t* failed to start HTTP listener: listen tcp: address {port}: invalid port\n"
+            ));
+        }
+    }
+    Ok(())
 }

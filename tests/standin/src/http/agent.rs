@@ -87,6 +87,7 @@ async fn health(agent: &Arc<Agent>, request: &Request) -> Response {
                     path: "/v1/status/leader".into(),
                     query: std::collections::BTreeMap::new(),
                     body: String::new(),
+                    token: String::new(),
                 };
                 let response = server_side(server, ask).await;
                 let good = response.status == 200;
@@ -170,16 +171,35 @@ fn agent_self(agent: &Agent) -> Value {
     if let Some(client) = &agent.client {
         stats.insert("client".into(), client.stats());
     }
+    let join = |join: Option<&crate::config::Join>| {
+        let join = join.cloned().unwrap_or_default();
+        json!({ "RetryJoin": join.retry_join, "StartJoin": join.start_join, "RetryMaxAttempts": join.retry_max, "RetryInterval": clock::nanos(join.retry_interval) })
+    };
+    let volumes: Vec<Value> = settings
+        .client
+        .host_volume
+        .iter()
+        .map(|(name, volume)| json!({ "Name": name, "Path": volume["path"], "ReadOnly": volume["read_only"] == true }))
+        .collect();
     let addresses = |all: &crate::config::Addresses| json!({ "HTTP": all.http, "RPC": all.rpc, "Serf": all.serf });
     json!({
         "config": {
-            "Region": settings.region, "Datacenter": settings.datacenter, "NodeName": settings.name, "DataDir": settings.data_dir, "LogLevel": settings.log_level,
+            "Region": settings.region, "Datacenter": settings.datacenter, "NodeName": settings.name, "DataDir": settings.data_dir, "LogLevel": crate::log::level_name(),
             "BindAddr": settings.bind_addr, "Ports": { "HTTP": settings.ports.http, "RPC": settings.ports.rpc, "Serf": settings.ports.serf },
-            "Addresses": addresses(&settings.addresses), "AdvertiseAddrs": addresses(&agent.advertise), "ACL": { "Enabled": false },
+            "Addresses": addresses(&settings.addresses), "AdvertiseAddrs": addresses(&agent.advertise), "ACL": { "Enabled": settings.acl.enabled },
             "Server": { "Enabled": settings.server.enabled, "BootstrapExpect": settings.server.bootstrap_expect, "RaftMultiplier": settings.server.raft_multiplier },
             "Client": {
                 "Enabled": settings.client.enabled, "Servers": settings.client.servers, "Meta": settings.client.meta, "Options": settings.client.options,
+                "Reserved": {
+                    "CPU": settings.client.reserved.cpu, "MemoryMB": settings.client.reserved.memory, "DiskMB": settings.client.reserved.disk,
+                    "ReservedPorts": settings.client.reserved.reserved_ports,
+                },
+                "ServerJoin": join(settings.client.server_join.as_ref()), "HostVolumes": volumes,
                 "NodeClass": settings.client.node_class, "NodePool": settings.client.node_pool, "NetworkInterface": settings.client.network_interface,
+            },
+            "Limits": {
+                "HTTPMaxConnsPerClient": settings.limits.http_max_conns_per_client, "HTTPSHandshakeTimeout": settings.limits.https_handshake_timeout,
+                "RPCMaxConnsPerClient": settings.limits.rpc_max_conns_per_client, "RPCHandshakeTimeout": settings.limits.rpc_handshake_timeout,
             },
             "LeaveOnInt": settings.leave_on_interrupt, "LeaveOnTerm": settings.leave_on_terminate, "Files": agent.files, "DisableUpdateCheck": true,
             "Version": { "Version": VERSION, "VersionPrerelease": "", "VersionMetadata": "stand-in", "Revision": "", "BuildDate": null },

@@ -1,5 +1,6 @@
 //! The API: one server on the HTTP port, answered here, by the leader, or by the client that has the allocation.
 
+mod acl;
 mod agent;
 mod jobs;
 mod reads;
@@ -30,6 +31,9 @@ pub(crate) struct Request {
     pub(crate) query: BTreeMap<String, String>,
     /// Body.
     pub(crate) body: String,
+    /// Token, from whichever header it came.
+    #[serde(default)]
+    pub(crate) token: String,
 }
 
 /// An answer.
@@ -136,6 +140,9 @@ pub(crate) async fn handle(agent: &Arc<Agent>, request: Request) -> Response {
             ..Response::empty(200)
         }
         .with("content-type", "text/html; charset=utf-8");
+    }
+    if agent.settings.acl.enabled && !acl::open(&request) && !acl::allowed(agent, &request).await {
+        return Response::error(403, "Permission denied");
     }
     if let Some(response) = agent::local(agent, &request).await {
         return response;

@@ -42,7 +42,7 @@ pub(super) fn early(request: &Request) -> Option<Response> {
         ["operator", "raft", "peer"] => method == "DELETE",
         ["operator", "autopilot" | "scheduler", "configuration"] => get || request.writes(),
         ["allocation", _, "stop"] => request.writes(),
-        ["acl", ..] => return Some(Response::error(400, "ACL support disabled")),
+        ["acl", ..] => true,
         ["operator", "snapshot"] => return Some(Response::error(501, "snapshots are not supported by the stand-in")),
         _ => get,
     };
@@ -51,6 +51,9 @@ pub(super) fn early(request: &Request) -> Option<Response> {
 
 /// Answers a read, waiting first if it is a blocking one.
 pub(super) async fn answer(server: &Arc<Server>, request: &Request) -> Response {
+    if request.path.starts_with("/v1/acl/") {
+        return super::acl::answer(server, request).await;
+    }
     let index: u64 = request.query("index").parse().unwrap_or(0);
     if index > 0 {
         let wait = duration::parse(request.query("wait"))

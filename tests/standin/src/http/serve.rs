@@ -52,7 +52,10 @@ async fn answer(agent: &Arc<Agent>, request: hyper::Request<Incoming>) -> hyper:
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         Err(error) => return finish(Response::error(400, error.to_string()), agent),
     };
-    let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned(), query, body };
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let bearer = header("authorization").strip_prefix("Bearer ").unwrap_or_default();
+    let token = if bearer.is_empty() { header("x-nomad-token") } else { bearer }.to_owned();
+    let request = Request { method: head.method.to_string(), path: head.uri.path().to_owned(), query, body, token };
     let (method, path) =
         (request.method.clone(), head.uri.path_and_query().map_or_else(String::new, ToString::to_string));
     let response = handle(agent, request).await;

@@ -17,6 +17,7 @@ pub(super) async fn answer(server: &Arc<Server>, request: &Request) -> Response 
     let parts = request.parts();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let result = match parts.as_slice() {
+        ["v1", "acl", ..] => return super::acl::answer(server, request).await,
         ["v1", "jobs"] => register(server, request, None).await,
         ["v1", "job", id] if request.method == "DELETE" => deregister(server, id, request).await,
         ["v1", "job", id] => register(server, request, Some(id)).await,
@@ -247,7 +248,12 @@ async fn drain(server: &Server, id: &str, request: &Request) -> Result<Response,
             if spec.is_object() {
                 node.drain = true;
                 node.scheduling_eligibility = "ineligible".into();
-                node.drain_strategy = Some(spec.clone());
+                let deadline = spec["Deadline"].as_i64().unwrap_or(0);
+                let mut strategy = spec.clone();
+                if deadline != 0 {
+                    strategy["ForceDeadline"] = json!(clock::rfc3339(clock::now() + deadline.max(0)));
+                }
+                node.drain_strategy = Some(strategy);
                 node.last_drain = Some(json!({ "StartedAt": now, "UpdatedAt": now, "Status": "draining", "AccessorID": "token:acls-disabled", "Meta": body["Meta"] }));
             } else {
                 if let Some(last) = node.last_drain.as_mut().filter(|_| node.drain) {

@@ -162,7 +162,12 @@ fn due(state: &State, now: i64) -> (Vec<Change>, Option<i64>) {
     if let Some(soon) = soon {
         next = Some(next.map_or(soon, |next| next.min(soon)));
     }
-    (drains(state, now), next)
+    let (changes, soon) = drains(state, now);
+    let next = match (next, soon) {
+        (Some(next), Some(soon)) => Some(next.min(soon)),
+        (next, soon) => next.or(soon),
+    };
+    (changes, next)
 }
 
 /// A node that is not heard of any more: down, and its jobs looked at again.
@@ -204,21 +209,42 @@ pub(crate) fn evals_of_node(state: &State, id: &str) -> Vec<Change> {
         .collect()
 }
 
-/// Drains that are complete: nothing that counts runs there any more.
-fn drains(state: &State, _now: i64) -> Vec<Change> {
+/// Drains that are complete, or whose time is over; and when the next one's will be.
+fn drains(state: &State, now: i64) -> (Vec<Change>, Option<i64>) {
+    let mut next: Option<i64> = None;
     for node in state.nodes.values().filter(|node| node.drain) {
-        let busy = state.allocs.values().any(|alloc| alloc.node_id == node.id && !alloc.ended());
-        if !busy {
+        let busy: Vec<_> = state.allocs.values().filter(|alloc| alloc.node_id == node.id && !alloc.ended()).collect();
+        if busy.is_empty() {
             let mut node = node.clone();
             node.drain = false;
             node.drain_strategy = None;
             if let Some(last) = &mut node.last_drain {
                 last["Status"] = json!("complete");
-                last["UpdatedAt"] = json!(clock::rfc3339(clock::now()));
+                last["UpdatedAt"] = json!(clock::rfc3339(now));
             }
             event(&mut node, "Node drain complete");
-            return vec![Change::Node(Box::new(node))];
+            return (vec![Change::Node(Box::new(node))], None);
+        }
+        let strategy = node.drain_strategy.clone().unwrap_or_default();
+        let Some(until) = strategy["ForceDeadline"].as_str().and_then(clock::parse) else { continue };
+        let left: Vec<_> = busy.into_iter().filter(|alloc| alloc.live()).collect();
+        if until > now {
+            next = Some(next.map_or(until, |next| next.min(until)));
+        } else if !left.is_empty() {
+            let mut jobs = std::collections::BTreeSet::new();
+            let mut changes = Vec::new();
+            for alloc in left {
+                jobs.insert(alloc.job_id.clone());
+                let mut alloc = alloc.clone();
+                alloc.desired_status = "stop".into();
+                alloc.desired_description = "alloc is being migrated".into();
+                alloc.modify_time = now;
+                changes.push(Change::Alloc(Box::new(alloc)));
+            }
+            let jobs = jobs.iter().filter_map(|id| state.jobs.get(id));
+            changes.extend(jobs.map(|job| Change::Eval(Box::new(schedule::eval(job, "node-drain")))));
+            return (changes, None);
         }
     }
-    Vec::new()
+    (Vec::new(), next)
 }

@@ -12,7 +12,7 @@ pub(crate) mod raft;
 mod schedule;
 mod start;
 pub(crate) use autopilot::go_duration;
-pub(crate) use start::{Sockets, directory, identity};
+pub(crate) use start::{Sockets, directory, identity, lock_directory};
 pub(crate) mod state;
 
 use std::collections::HashMap;

@@ -72,6 +72,17 @@ pub(crate) fn identity(path: &Path) -> Result<String, String> {
     }
 }
 
+/// Locks a directory for as long as the process lives; whether it could be had.
+pub(crate) fn lock_directory(path: &Path) -> bool {
+    let Ok(dir) = fs::File::open(path) else { return true };
+    let free = rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
+    if free {
+        // The lock ends with its descriptor, and that shall be the process's end.
+        std::mem::forget(dir);
+    }
+    free
+}
+
 impl Server {
     /// The directories and the identity: the part of a start that can fail before any port is open.
     ///
@@ -125,6 +136,10 @@ impl Server {
         let raft = Raft::new(id, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| format!("server setup failed: failed to start Raft: {error}"))?;
+        let known = raft.metrics().borrow().membership_config.clone();
+        if known.nodes().next().is_some() && known.membership().get_node(&id).is_none() {
+            log::warn("nomad.raft: not part of a stable configuration, aborting election");
+        }
         let me = member(&settings, id, name, addresses)?;
         let server = Arc::new(Self {
             settings,

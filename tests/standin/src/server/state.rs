@@ -12,6 +12,8 @@ use crate::job::spec::Job;
 /// One change. The leader decides, the state only stores: applying cannot fail.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Change {
+    /// The management token exists from now on.
+    Token(String),
     /// The keyring exists from now on; the key's identifier.
     Keyring(String),
     /// A node is new or different.
@@ -45,6 +47,12 @@ pub(crate) struct State {
     pub(crate) index: u64,
     /// Identifier of the root key; empty before the keyring exists.
     pub(crate) keyring: String,
+    /// The management token; empty before the bootstrap.
+    #[serde(default)]
+    pub(crate) token: String,
+    /// Index of the bootstrap.
+    #[serde(default)]
+    pub(crate) token_index: u64,
     /// Nodes by id.
     pub(crate) nodes: BTreeMap<String, Node>,
     /// Jobs by id.
@@ -80,6 +88,10 @@ impl State {
         }
         match change {
             Change::Keyring(id) => self.keyring = id,
+            Change::Token(secret) => {
+                self.token = secret;
+                self.token_index = index;
+            }
             Change::Node(node) => put!(self.nodes, node),
             Change::Job(mut job) => {
                 let old = self.jobs.get(&job.id);
