@@ -66,7 +66,7 @@ pub(crate) fn command(name: &str, args: &[String], switches: &[&str], values: &[
         code: 1,
         usage: Some(format!("Usage: nomad {name} [options]")),
     })?;
-    if flags.value("t").is_some() {
+    if !switches.contains(&"t") && flags.value("t").is_some() {
         return Err(Failure::new("-t is not supported by the stand-in"));
     }
     let api = Api::new(flags.value("address"), flags.value("region"), flags.value("namespace"), flags.value("token"))

@@ -136,8 +136,13 @@ impl Server {
         let raft = Raft::new(id, Arc::new(config), network, store, machine)
             .await
             .map_err(|error| format!("server setup failed: failed to start Raft: {error}"))?;
-        let known = raft.metrics().borrow().membership_config.clone();
-        if known.nodes().next().is_some() && known.membership().get_node(&id).is_none() {
+        let stranger = raft
+            .with_raft_state(move |state| {
+                let membership = state.membership_state.effective().membership();
+                membership.nodes().next().is_some() && membership.get_node(&id).is_none()
+            })
+            .await;
+        if stranger.unwrap_or(false) {
             log::warn("nomad.raft: not part of a stable configuration, aborting election");
         }
         let me = member(&settings, id, name, addresses)?;
