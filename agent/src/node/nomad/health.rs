@@ -93,16 +93,18 @@ fn client(api: &Api) -> Health {
     let Some(id) = json["stats"]["client"]["node_id"].as_str().filter(|id| !id.is_empty()) else {
         return Health::awaits("Nomad's client to start", true);
     };
-    // Forwarded to a server: no answer at all when none is reachable.
-    match api.get(&format!("/v1/node/{id}")).map(|answer| (answer.status, answer.json())) {
-        Some((_, Some(node))) if node["Status"] == "ready" => Health::Well { leader: None },
-        Some((_, Some(node))) => {
+    // Forwarded to a server: no answer at all when none is reachable, and then a new start would not reach one either.
+    let Some(answer) = api.get(&format!("/v1/node/{id}")) else {
+        return Health::awaits("a server that answers", false);
+    };
+    match (answer.status, answer.json()) {
+        (_, Some(node)) if node["Status"] == "ready" => Health::Well { leader: None },
+        (_, Some(node)) => {
             let status = node["Status"].as_str().unwrap_or("unknown");
             Health::awaits(format!("its node to be ready (it is {status})"), true)
         }
-        Some((404 | 500, None)) => Health::awaits("its registration with the servers", true),
-        Some((status, None)) => Health::awaits(format!("its node (a server says {status})"), true),
-        None => Health::awaits("a server that answers", true),
+        (404, None) => Health::awaits("its registration with the servers", true),
+        (status, None) => Health::awaits(format!("a leader of the servers (they answer {status})"), false),
     }
 }
 
@@ -196,6 +198,12 @@ mod tests {
         assert!(with(answer("ready"), &client_user()).is_well());
         assert!(!with(answer("initializing"), &client_user()).is_well());
         assert_eq!(with(answer(""), &client_user()), Health::awaits("its registration with the servers", true));
+        let leaderless = |path: &str| match path {
+            "/v1/agent/self" => (200, r#"{"stats":{"client":{"node_id":"abc"}}}"#.to_owned()),
+            _ => (500, "No cluster leader".to_owned()),
+        };
+        let health = with(leaderless, &client_user());
+        assert!(matches!(health, Health::Awaits { restart_helps: false, .. }), "a new start elects nobody: {health:?}");
     }
 
     #[test]
