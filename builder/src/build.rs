@@ -203,8 +203,8 @@ impl Build<'_> {
         output.publish()?;
         let written = Manifest::read(&manifest)?;
         for artefact in &written.artefacts {
-            // Remembered now, so that the next build need not read the files to know that they are whole.
-            self.cache.digest(&self.request.output.join(&artefact.file))?;
+            // So that the next build need not read the files to know that they are whole.
+            self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;
         }
         fs::write(&stamp, key.hex()).map_err(|error| CacheError::write(&stamp, error))?;
         Ok(Built { manifest, lock: inputs.packages.lock, unchanged: false })
@@ -557,7 +557,10 @@ impl Build<'_> {
                         Format::Raw | Format::Netboot => raw::write(&disk, file),
                     })?;
                     let size = fs::metadata(path)?.len();
-                    let sha256 = self.cache.digest(path)?;
+                    let sha256 = match format {
+                        Format::Raw => disk.digest()?,
+                        Format::Qcow2 | Format::Netboot => self.cache.digest(path)?,
+                    };
                     anyhow::Ok((Artefact { kind, file, size, sha256 }, progress::bytes(size)))
                 })?;
                 artefacts.push(artefact);

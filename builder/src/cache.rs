@@ -32,14 +32,32 @@ pub struct Cache {
     _lock: File,
 }
 
-/// What a file looked like when it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The digest of a file that looks like this.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Stamp {
+    look: Look,
+    sha256: Digest,
+}
+
+/// What a file looks like without being read. Whoever changes its bytes changes this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Look {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
     inode: u64,
-    sha256: Digest,
+}
+
+impl Look {
+    fn at(file: &File) -> io::Result<Self> {
+        let data = file.metadata()?;
+        Ok(Self {
+            size: data.size(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+            inode: data.ino(),
+        })
+    }
 }
 
 impl Cache {
@@ -132,25 +150,25 @@ impl Cache {
         let fail = |source| CacheError { what: "read", path: path.to_path_buf(), source };
         let path = path.canonicalize().map_err(fail)?;
         let file = File::open(&path).map_err(fail)?;
-        let data = file.metadata().map_err(fail)?;
-        let mut stamp = Stamp {
-            size: data.size(),
-            modified: (data.mtime(), data.mtime_nsec()),
-            changed: (data.ctime(), data.ctime_nsec()),
-            inode: data.ino(),
-            sha256: Digest::of(b""),
-        };
-        let known = self.lock_digests().get(&path).cloned();
-        if let Some(known) = known {
-            stamp.sha256 = known.sha256;
-            if stamp == known {
-                return Ok(known.sha256);
-            }
+        let look = Look::at(&file).map_err(fail)?;
+        if let Some(known) = self.lock_digests().get(&path).filter(|known| known.look == look) {
+            return Ok(known.sha256);
         }
-        stamp.sha256 = Digest::of_reader(file).map_err(fail)?.0;
-        let digest = stamp.sha256;
-        self.lock_digests().insert(path, stamp);
-        Ok(digest)
+        let sha256 = Digest::of_reader(file).map_err(fail)?.0;
+        self.lock_digests().insert(path, Stamp { look, sha256 });
+        Ok(sha256)
+    }
+
+    /// Notes the digest of a file that was just written, so that it need not be read to know it.
+    ///
+    /// # Errors
+    /// When the file is not there.
+    pub fn remember(&self, path: &Path, sha256: Digest) -> Result<(), CacheError> {
+        let fail = |source| CacheError { what: "read", path: path.to_path_buf(), source };
+        let path = path.canonicalize().map_err(fail)?;
+        let look = File::open(&path).and_then(|file| Look::at(&file)).map_err(fail)?;
+        self.lock_digests().insert(path, Stamp { look, sha256 });
+        Ok(())
     }
 
     /// Keeps the digests for the next build. Losing them costs only time, so a failure is no error.

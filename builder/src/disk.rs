@@ -3,7 +3,7 @@
 //! A disk is a list of extents; what lies between them is zeros. Writers of formats make files of it.
 
 use gptman::{GPT, GPTPartitionEntry};
-use std::io::Cursor;
+use std::io::{self, Cursor, Read};
 use uuid::Uuid;
 
 use crate::content::Digest;
@@ -69,12 +69,34 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// The digest of the raw disk, without a file of it.
+    ///
+    /// # Errors
+    /// Those of reading, which memory and zeros do not have.
+    pub fn digest(&self) -> io::Result<Digest> {
+        let mut parts: Vec<Box<dyn Read + '_>> = Vec::new();
+        let mut end = 0;
+        for (at, bytes) in &self.extents {
+            parts.push(Box::new(io::repeat(0).take(at - end)));
+            parts.push(Box::new(bytes.as_slice()));
+            end = at + bytes.len() as u64;
+        }
+        parts.push(Box::new(io::repeat(0).take(self.size - end)));
+        let mut all: Box<dyn Read + '_> = Box::new(io::empty());
+        for part in parts {
+            all = Box::new(all.chain(part));
+        }
+        Ok(Digest::of_reader(all)?.0)
+    }
+}
+
 impl crate::qcow2::Source for &Disk {
     fn size(&self) -> u64 {
         self.size
     }
 
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> std::io::Result<bool> {
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
         let end = offset + buffer.len() as u64;
         let here = |(at, bytes): &&(u64, Vec<u8>)| *at < end && offset < at + bytes.len() as u64;
         if !self.extents.iter().any(|extent| here(&extent)) {
@@ -110,13 +132,13 @@ impl SparseEnds {
     }
 
     /// Where in which end the position is.
-    fn window(&mut self) -> std::io::Result<Cursor<&mut [u8]>> {
+    fn window(&mut self) -> io::Result<Cursor<&mut [u8]>> {
         let (part, start) = if self.at < ALIGN {
             (&mut self.head, 0)
         } else if self.at >= self.size - ALIGN {
             (&mut self.tail, self.size - ALIGN)
         } else {
-            return Err(std::io::Error::other("the partition table is not at an end of the disk"));
+            return Err(io::Error::other("the partition table is not at an end of the disk"));
         };
         let mut cursor = Cursor::new(part.as_mut_slice());
         cursor.set_position(self.at - start);
@@ -124,34 +146,34 @@ impl SparseEnds {
     }
 }
 
-impl std::io::Read for SparseEnds {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+impl Read for SparseEnds {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.window()?.read(buffer)?;
         self.at += n as u64;
         Ok(n)
     }
 }
 
-impl std::io::Write for SparseEnds {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+impl io::Write for SparseEnds {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let n = self.window()?.write(buffer)?;
         self.at += n as u64;
         Ok(n)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl std::io::Seek for SparseEnds {
-    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+impl io::Seek for SparseEnds {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         let at = match to {
-            std::io::SeekFrom::Start(at) => Some(at),
-            std::io::SeekFrom::End(by) => self.size.checked_add_signed(by),
-            std::io::SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            io::SeekFrom::Start(at) => Some(at),
+            io::SeekFrom::End(by) => self.size.checked_add_signed(by),
+            io::SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
-        self.at = at.ok_or_else(|| std::io::Error::other("seek before the disk"))?;
+        self.at = at.ok_or_else(|| io::Error::other("seek before the disk"))?;
         Ok(self.at)
     }
 }
@@ -190,6 +212,7 @@ mod tests {
         assert_eq!(gpt[2].starting_lba * SECTOR, 37 << 20);
         assert_eq!(&image[37 << 20..(37 << 20) + 5000], &[2; 5000]);
         assert_eq!(image[510..512], [0x55, 0xaa]);
+        assert_eq!(disk.digest().unwrap(), Digest::of(&image));
         // Another root, other identifiers.
         assert_ne!(identifier(root, "root"), identifier(Digest::of(b"other"), "root"));
         assert!(matches!(Disk::build(38 << 20, vec![0; 36 << 20], vec![1], root), Err(DiskError::Small { .. })));
