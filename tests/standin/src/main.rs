@@ -22,5 +22,19 @@ const VERSION: &str = "2.0.5";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    quiet_pipes();
     cli::main(&args)
+}
+
+/// Ends like any other program when the reader of its output has gone: with the code of SIGPIPE and without a word.
+fn quiet_pipes() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.contains("Broken pipe") {
+            #[allow(clippy::exit, reason = "there is nobody left to tell, and nothing to clean up")]
+            std::process::exit(141);
+        }
+        usual(info);
+    }));
 }

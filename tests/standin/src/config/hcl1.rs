@@ -386,4 +386,19 @@ mod tests {
         assert!(parse(&"a {".repeat(200)).is_err());
         assert!(parse(&format!("a = {}", "[".repeat(200))).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_an_answer_with_a_place_inside_the_text(text in "[ a-c{}\\[\\]=:,\"#/*<\\n\\\\u0-9-]{0,60}") {
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert!(error.pos.line <= text.lines().count() + 1);
+            }
+        }
+
+        #[test]
+        fn strings_go_through_json(text in "\\PC{0,20}") {
+            let items = parse(&serde_json::json!({ "a": text }).to_string()).unwrap();
+            proptest::prop_assert_eq!(&items[0].value, &Raw::Text(text));
+        }
+    }
 }

@@ -54,6 +54,12 @@ impl Server {
                     log::info(format!("nomad: adding server as non-voter: peer={id} address={}", member.rpc()));
                     let _ = self.raft.add_learner(*id, BasicNode::new(member.rpc()), false).await;
                 }
+                Status::Alive if known.is_some_and(|node| node.addr != member.rpc()) && *id != self.id => {
+                    // A voter that came back with another address.
+                    log::info(format!("nomad: updating address of server: peer={id} address={}", member.rpc()));
+                    let nodes = BTreeMap::from([(*id, BasicNode::new(member.rpc()))]);
+                    let _ = self.raft.change_membership(ChangeMembers::SetNodes(nodes), true).await;
+                }
                 Status::Alive if known.is_some() && !voters.contains(id) && self.stable_for(*id) >= STABILIZATION => {
                     log::info(format!("nomad.autopilot: promoting server to voter: id={id}"));
                     let _ = self.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([*id])), true).await;
