@@ -1,7 +1,10 @@
-//! What the suites share: how a suite of machines runs ([`suite`]), how Nomad is asked ([`api`], [`wait`]),
-//! and what the contract suite runs it with ([`contract`]).
+//! What the suites share: the images ([`images`]), machines made of them ([`cluster`]), how a suite of machines runs
+//! ([`suite`]), how Nomad is asked ([`api`], [`wait`]) and started on this host
+//! ([`contract`]).
 
 pub mod api;
+pub mod cluster;
 pub mod contract;
+pub mod images;
 pub mod suite;
 pub mod wait;

@@ -1,0 +1,119 @@
+//! The budgets of SPECIFICATION.md that do not depend on the clock: asked of the image, and of a running node.
+
+use std::{fs, path::Path, process::ExitCode, time::Duration};
+
+use agent::facts::Role;
+use anyhow::{Context as _, ensure};
+use builder::manifest::{Kind, Manifest};
+use object::Object as _;
+use tests::{
+    cluster::{Cluster, LONE_SERVER_DATA, machine},
+    images::Image,
+    suite,
+};
+
+const NAME: &str = "server-vm-0";
+const MB: u64 = 1_000_000;
+
+fn main() -> ExitCode {
+    suite::run(
+        || {
+            let cluster = Cluster::start([machine(NAME, Role::Server, "")?.user_data(LONE_SERVER_DATA)])?;
+            cluster.wait_console(NAME, "READY role=server", cluster.limit(Duration::from_secs(25)))?;
+            Ok(cluster)
+        },
+        &[
+            ("the_agent_binary_is_small_and_static", agent_binary),
+            ("an_image_without_nomad_is_small", image_without_nomad),
+            ("the_root_has_few_files_no_shell_and_nothing_set_uid", files_in_the_root),
+            ("an_idle_server_runs_three_processes_in_little_memory", processes),
+            ("nothing_listens_but_nomad", listeners),
+        ],
+    )
+}
+
+fn images() -> anyhow::Result<[Image; 2]> {
+    Ok([Image::find(Role::Server)?, Image::find(Role::Client)?])
+}
+
+fn manifest_file<'a>(manifest: &'a Manifest, path: &str) -> anyhow::Result<&'a builder::tree::FileRecord> {
+    manifest.files.iter().find(|file| file.path.trim_start_matches('/') == path).with_context(|| format!("no {path}"))
+}
+
+fn agent_binary(_: &mut Cluster) -> anyhow::Result<()> {
+    for image in images()? {
+        let size = manifest_file(image.manifest(), "usr/sbin/agent")?.size;
+        ensure!(size <= 2_500_000, "the agent has {size} bytes");
+    }
+    let path = std::env::var_os("STEPPE_AGENT").context("STEPPE_AGENT is not set")?;
+    let bytes = fs::read(Path::new(&path))?;
+    let file = object::File::parse(bytes.as_slice())?;
+    ensure!(file.section_by_name(".interp").is_none(), "the agent asks for a loader: it is not static");
+    Ok(())
+}
+
+fn image_without_nomad(_: &mut Cluster) -> anyhow::Result<()> {
+    for image in images()? {
+        let size = image.manifest().parts.without_nomad();
+        ensure!(size <= 24 * MB, "{} bytes: {:?}", size, image.manifest().parts);
+        // The parts are what the builder says; the files are what there is.
+        let files: u64 = [Kind::Kernel, Kind::Initrd]
+            .iter()
+            .map(|kind| Ok(fs::metadata(image.path(*kind)?)?.len()))
+            .sum::<anyhow::Result<u64>>()?;
+        let parts = image.manifest().parts;
+        ensure!(files == parts.kernel + parts.initramfs, "{files} bytes of files, {parts:?}");
+    }
+    Ok(())
+}
+
+/// Names that an interpreter or a shell would have.
+const INTERPRETERS: [&str; 12] =
+    ["sh", "bash", "dash", "ash", "busybox", "perl", "python", "python3", "awk", "lua", "env", "systemd"];
+
+fn files_in_the_root(_: &mut Cluster) -> anyhow::Result<()> {
+    for image in images()? {
+        let files = tests::images::root_listing(&image)?;
+        ensure!(files.len() <= 400, "{} files in the root", files.len());
+        for file in &files {
+            ensure!(file.mode & 0o6000 == 0, "{} is set-uid or set-gid", file.path);
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            ensure!(file.mode & 0o111 == 0 || !INTERPRETERS.contains(&name), "{} is an interpreter", file.path);
+        }
+    }
+    Ok(())
+}
+
+/// Lines of a table on the console: words by column.
+fn table(cluster: &Cluster, command: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let text = cluster.console_command(NAME, command)?;
+    let rows = text.lines().skip(1).filter(|line| !line.contains("steppe") && !line.starts_with('['));
+    Ok(rows.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect())
+}
+
+fn processes(cluster: &mut Cluster) -> anyhow::Result<()> {
+    // PID  PARENT  UID  RESIDENT-KIB  NAME  ROLE
+    let rows = table(cluster, "ps")?;
+    let of = |role: &str| rows.iter().filter(|row| row.last().is_some_and(|last| last == role)).collect::<Vec<_>>();
+    ensure!(of("init").len() == 1 && of("node").len() == 1 && of("nomad").len() == 1, "{rows:?}");
+    // The console that answers is the fourth; an image starts none by itself.
+    ensure!(rows.len() == 4 && of("console").len() == 1, "{rows:?}");
+    let resident = |role: &str| -> anyhow::Result<u64> { Ok(of(role)[0][3].parse()?) };
+    let (init, node) = (resident("init")?, resident("node")?);
+    ensure!(init <= 2048, "init has {init} KiB resident");
+    ensure!(init + node <= 6144, "init and node have {} KiB resident", init + node);
+    ensure!(of("nomad")[0][2] == "990", "a server's Nomad runs as the user nomad: {rows:?}");
+    Ok(())
+}
+
+fn listeners(cluster: &mut Cluster) -> anyhow::Result<()> {
+    // PROTOCOL  PORT  ADDRESS
+    let rows = table(cluster, "ports")?;
+    let ports: Vec<String> = rows.iter().map(|row| format!("{} {}", row[0].trim_end_matches('6'), row[1])).collect();
+    for wanted in ["tcp 4646", "tcp 4647", "tcp 4648", "udp 4648"] {
+        ensure!(ports.iter().any(|port| port == wanted), "no {wanted} in {ports:?}");
+    }
+    let others: Vec<_> = ports.iter().filter(|port| !port.contains(" 464")).collect();
+    ensure!(others.iter().all(|port| *port == "udp 68"), "{others:?}");
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Single machines: how they boot, what they refuse, what they wait for.
+
+use std::{process::ExitCode, time::Duration};
+
+use agent::facts::Role;
+use anyhow::ensure;
+use qemu::{MachineSpec, lab::Lab, services::DhcpMode, volume::Seed, volume::SeedMedium};
+use tests::{
+    cluster::{CLIENT_DATA, Cluster, LONE_SERVER_DATA, SERVER_DATA, leads, machine},
+    images::Image,
+    suite, wait,
+};
+
+/// Enough for one machine to come up.
+const BOOT: Duration = Duration::from_secs(25);
+
+fn main() -> ExitCode {
+    suite::run(
+        || Ok(()),
+        &[
+            ("a_server_image_refuses_a_client_configuration", server_refuses_client),
+            ("a_client_image_refuses_a_server_configuration", client_refuses_server),
+            ("broken_user_data_is_named_by_line_and_a_fixed_seed_heals_it", broken_user_data),
+            ("the_disk_boots_through_uefi_firmware_from_an_iso_seed", boots_by_uefi),
+            ("the_netboot_pair_boots_with_its_state_on_a_blank_disk", boots_by_netboot),
+            ("without_metadata_a_node_waits_and_goes_on_when_it_appears", waits_for_metadata),
+            ("without_dhcp_a_node_waits_and_goes_on_when_it_answers", waits_for_dhcp),
+            ("a_client_waits_for_names_and_goes_on_when_they_appear", waits_for_names),
+            ("state_survives_a_power_loss_at_first_boot_and_the_reset_button", state_survives),
+        ],
+    )
+}
+
+fn lone_server(name: &str, more: &str) -> anyhow::Result<MachineSpec> {
+    Ok(machine(name, Role::Server, more)?.user_data(LONE_SERVER_DATA))
+}
+
+fn refuses(name: &str, role: Role, data: &str, named: &str) -> anyhow::Result<()> {
+    let cluster = Cluster::start([machine(name, role, "")?.user_data(data)])?;
+    let line = cluster.wait_console(name, "refused: ", cluster.limit(BOOT))?;
+    ensure!(line.contains(named) && line.contains(role.as_str()), "{line}");
+    // The node is alive and says what it thinks of itself; Nomad was never started.
+    let status = cluster.console_command(name, "status")?;
+    ensure!(status.contains("refused"), "{status}");
+    let processes = cluster.console_command(name, "ps")?;
+    ensure!(processes.contains("agent") && !processes.contains("nomad"), "Nomad runs:\n{processes}");
+    Ok(())
+}
+
+fn server_refuses_client((): &mut ()) -> anyhow::Result<()> {
+    refuses("server-vm-0", Role::Server, CLIENT_DATA, "/etc/nomad.d/client.hcl:1")
+}
+
+fn client_refuses_server((): &mut ()) -> anyhow::Result<()> {
+    refuses("client-vm-0", Role::Client, SERVER_DATA, "/etc/nomad.d/server.hcl:1")
+}
+
+/// Each seed with what the console must say about it: line and column of the user-data, or of the file that it writes.
+const BROKEN: [(&str, &str); 3] = [
+    ("#cloud-config\nhostname: a\nwrite_files: [\n", "user-data:"),
+    ("#!/bin/sh\necho hello\n", "#!/bin/sh"),
+    (
+        "#cloud-config\nwrite_files:\n- path: /etc/nomad.d/s.hcl\n  content: |\n    server {\n      enabled = true\n",
+        "/etc/nomad.d/s.hcl:",
+    ),
+];
+
+fn broken_user_data((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let seed = |data: &str| Seed {
+        meta_data: Some(b"instance-id: i-broken\n".to_vec()),
+        user_data: Some(data.as_bytes().to_vec()),
+        ..Seed::default()
+    };
+    let spec = lone_server(name, "")?.user_data(BROKEN[0].0).medium(SeedMedium::Http);
+    let cluster = Cluster::start([spec])?;
+    let machine = cluster.lab().machine(name);
+    let mut mark = qemu::vm::Mark::default();
+    for (data, named) in BROKEN {
+        let line = cluster.wait_console_after(name, mark, "refused: ", cluster.limit(BOOT))?;
+        ensure!(line.contains(named), "{data:?} is refused as {line:?}, without {named:?}");
+        let next =
+            BROKEN.iter().skip_while(|(other, _)| *other != data).nth(1).map_or(LONE_SERVER_DATA, |(next, _)| next);
+        cluster.lab().reseed(name, seed(next));
+        mark = machine.console().mark();
+        machine.vm()?.ctrl_alt_del()?;
+        cluster.wait_console_after(name, mark, "shutdown: rebooting", cluster.limit(BOOT))?;
+        mark = machine.console().mark();
+    }
+    cluster.wait_console_after(name, mark, "READY role=server", cluster.limit(BOOT))?;
+    Ok(())
+}
+
+fn boots_by_uefi((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let spec = MachineSpec::new(name, Image::find(Role::Server)?.uefi()?);
+    let spec = spec.user_data(LONE_SERVER_DATA).medium(SeedMedium::Iso);
+    let cluster = Cluster::start([spec])?;
+    cluster.wait_console(name, "READY role=server", cluster.limit(2 * BOOT))?;
+    leads(&cluster, name)
+}
+
+fn boots_by_netboot((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot()?).user_data(LONE_SERVER_DATA);
+    spec.blank_disk = Some(2 << 30);
+    spec.memory_mib = 512;
+    let cluster = Cluster::start([spec])?;
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    let id = server_id(&cluster, name)?;
+    let mark = cluster.mark(name);
+    cluster.pull_the_plug(name)?;
+    cluster.power_on(name)?;
+    cluster.wait_console_after(name, mark, "READY role=server", cluster.limit(BOOT))?;
+    ensure!(server_id(&cluster, name)? == id, "the blank disk did not keep the server's identity");
+    Ok(())
+}
+
+fn server_id(cluster: &Cluster, name: &str) -> anyhow::Result<String> {
+    let limit = cluster.limit(BOOT);
+    wait::until("one raft peer", limit, || match cluster.api(name).raft_peers()?.as_slice() {
+        [(_, id, _)] => Ok(id.clone()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+fn waits_for_metadata((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let url = "http://10.0.5.1/late/";
+    let spec = lone_server(name, &format!("ds=nocloud;s={url}"))?.medium(SeedMedium::None);
+    let cluster = Cluster::start([spec])?;
+    let line = cluster.wait_console(name, "waiting for", cluster.limit(BOOT))?;
+    ensure!(line.contains("metadata") && line.contains(url), "{line}");
+    let site = cluster.lab().services().site();
+    site.put("/late/user-data", LONE_SERVER_DATA);
+    site.put("/late/meta-data", "instance-id: i-late\nlocal-hostname: late\n");
+    let line = cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    ensure!(line.contains("name=late"), "{line}");
+    Ok(())
+}
+
+fn waits_for_dhcp((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let cluster =
+        Cluster::prepare([lone_server(name, "")?], |lab: &Lab| lab.services().dhcp().set_mode(DhcpMode::Silent))?;
+    let line = cluster.wait_console(name, "waiting for", cluster.limit(BOOT))?;
+    ensure!(line.contains("DHCP") && line.contains("eth0"), "{line}");
+    cluster.lab().services().dhcp().set_mode(DhcpMode::Answering);
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    Ok(())
+}
+
+fn waits_for_names((): &mut ()) -> anyhow::Result<()> {
+    let (server, client) = ("server-vm-0", "client-vm-0");
+    let specs = [lone_server(server, "")?, machine(client, Role::Client, "")?];
+    let cluster = Cluster::prepare(specs, |lab| lab.services().dns().clear())?;
+    let line = cluster.wait_console(client, "waiting for", cluster.limit(BOOT))?;
+    ensure!(line.contains("server-vm-0"), "{line}");
+    cluster.lab().services().dns().set(server, [cluster.lab().machine(server).address()]);
+    cluster.wait_console(client, "READY role=client", cluster.limit(2 * BOOT))?;
+    Ok(())
+}
+
+/// The plug is pulled when the state partition has just been made, and later; the reset button is pressed. The server stays
+/// who it is once it has been someone.
+fn state_survives((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let cluster = Cluster::start([lone_server(name, "")?])?;
+    cluster.wait_console(name, "phase state at", cluster.limit(BOOT))?;
+    cluster.pull_the_plug(name)?;
+    let mark = cluster.mark(name);
+    cluster.power_on(name)?;
+    cluster.wait_console_after(name, mark, "READY role=server", cluster.limit(BOOT))?;
+    let id = server_id(&cluster, name)?;
+    let mark = cluster.mark(name);
+    cluster.lab().machine(name).vm()?.reset()?;
+    cluster.wait_console_after(name, mark, "READY role=server", cluster.limit(BOOT))?;
+    ensure!(server_id(&cluster, name)? == id, "another server id after the reset button");
+    Ok(())
+}
