@@ -32,7 +32,7 @@ endef
 
 help:
 	@echo "make image       build the server and the client image into $(OUT)/"
-	@echo "make test        run the tests that need no virtual machine"
+	@echo "make test        run the tests that need no virtual machine (STEPPE_SLOW=1: the slow ones too)"
 	@echo "make qemu-test   boot the images in QEMU: the reference cluster, its failures, its repairs"
 	@echo "make lint        format, clippy, licences and sources of the dependencies"
 	@echo "make bench       the figures of SPECIFICATION.md that depend on the clock"
@@ -49,7 +49,7 @@ deps-test: deps-build
 	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir xorriso cpio mke2fs,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs)
 
 deps-qemu: deps-test
-	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd,qemu-system-x86 ovmf)
+	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
 
 agent: deps-build
 	cargo build --quiet --locked --release --target $(TARGET) -p agent

@@ -94,10 +94,9 @@ impl Cluster {
         let builder: LabBuilder =
             Lab::builder(accelerator()?).machines(specs.into_iter().map(MachineSpec::powered_off));
         let lab = builder.start()?;
-        let workload = Path::new(WORKLOAD);
-        ensure!(workload.exists(), "missing: {WORKLOAD}. Install it: apt-get install busybox-static");
+        check_workload(Path::new(WORKLOAD))?;
         let files = Arc::new(qemu::services::Site::default());
-        files.put_file("/busybox", workload);
+        files.put_file("/busybox", WORKLOAD);
         lab.services().serve_http(8000, &files);
         lab.services().dns().set("files", [lab.services().config().address]);
         change(&lab);
@@ -338,6 +337,16 @@ fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let output = output.with_context(|| format!("failed to run {program}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{program} {}: {}\n{text}", arguments.join(" "), output.status);
+    Ok(())
+}
+
+/// A guest has no libraries for a program that wants some: Debian's package `busybox` does, `busybox-static` does not.
+fn check_workload(path: &Path) -> anyhow::Result<()> {
+    let bytes =
+        std::fs::read(path).with_context(|| format!("failed to read {}: install busybox-static", path.display()))?;
+    let file = object::File::parse(bytes.as_slice()).with_context(|| format!("failed to parse {}", path.display()))?;
+    let dynamic = object::Object::section_by_name(&file, ".interp").is_some();
+    ensure!(!dynamic, "{} is not a static program: install busybox-static in place of busybox", path.display());
     Ok(())
 }
 

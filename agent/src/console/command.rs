@@ -21,6 +21,10 @@ pub enum Command {
     },
     /// What the node was told to be.
     Plan,
+    /// What runs.
+    Ps,
+    /// What listens.
+    Ports,
     /// Nomad's own command line.
     Nomad(Vec<String>),
     /// Restart the machine.
@@ -49,6 +53,8 @@ status             role, name, addresses, Nomad, what is awaited, findings, boot
 log UNIT [N]       the last N lines of a unit's output: nomad, node, ...
 log kernel [N]     the last N lines of the kernel's log, where init and node write
 plan               what this node was told to be
+ps                 what runs, besides the kernel's threads
+ports              what listens
 nomad ARGUMENTS    Nomad's own command line; Ctrl-C ends it
 reboot             stop everything and restart
 poweroff           stop everything and switch off
@@ -73,11 +79,15 @@ pub fn parse(line: &str) -> Result<Command, CommandError> {
         ("help" | "?", []) => Ok(Command::Help),
         ("status", []) => Ok(Command::Status),
         ("plan", []) => Ok(Command::Plan),
+        ("ps", []) => Ok(Command::Ps),
+        ("ports", []) => Ok(Command::Ports),
         ("reboot", []) => Ok(Command::Reboot),
         ("poweroff", []) => Ok(Command::Poweroff),
         ("help", _) => Err(CommandError::Usage("help")),
         ("status", _) => Err(CommandError::Usage("status")),
         ("plan", _) => Err(CommandError::Usage("plan")),
+        ("ps", _) => Err(CommandError::Usage("ps")),
+        ("ports", _) => Err(CommandError::Usage("ports")),
         ("reboot", _) => Err(CommandError::Usage("reboot")),
         ("poweroff", _) => Err(CommandError::Usage("poweroff")),
         (other, _) => Err(CommandError::Unknown(other.to_owned())),

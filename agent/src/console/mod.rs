@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod show;
+pub mod tables;
 mod terminal;
 
 use std::{
@@ -19,7 +20,7 @@ use crate::{
     init::{kmsg, output},
     log,
     notify::{self, Message, Power},
-    paths, sys,
+    paths, proc, sys,
 };
 use command::{Command, HELP};
 use terminal::{Input, Terminal};
@@ -80,6 +81,11 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
             Err(why) if why.kind() == io::ErrorKind::NotFound => terminal.show("there is no plan yet\n"),
             Err(why) => terminal.show(&format!("failed to read {}: {why}\n", paths::PLAN)),
         },
+        Ok(Command::Ps) => match proc::processes(Path::new("/")) {
+            Ok(all) => terminal.show(&tables::processes(&all, read(paths::INIT_STATUS).as_ref())),
+            Err(why) => terminal.show(&format!("failed to read /proc: {why}\n")),
+        },
+        Ok(Command::Ports) => terminal.show(&tables::ports(&proc::listeners(Path::new("/")))),
         Ok(Command::Nomad(arguments)) => nomad(terminal, &arguments),
         Ok(Command::Reboot) => power(terminal, Power::Reboot),
         Ok(Command::Poweroff) => power(terminal, Power::Off),

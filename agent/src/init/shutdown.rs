@@ -42,8 +42,13 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     let mode = mode(request.power);
     watchdog(mode);
     save_log();
-    for target in unmount::all() {
+    let begin = sys::boottime();
+    let busy = unmount::all();
+    for target in &busy {
         warning!("shutdown: {target} is still in use: made read-only");
+    }
+    if busy.is_empty() {
+        notice!("shutdown: file systems unmounted in {}", seconds(sys::boottime() - begin));
     }
     let verb = if request.power == Power::Reboot { "rebooting" } else { "powering off" };
     notice!("shutdown: {verb} after {}", seconds(sys::boottime() - start));

@@ -14,7 +14,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A run that was ready and lasted this long proves that the unit works: the pauses begin anew.
-const PROVEN: Duration = Duration::from_secs(10);
+///
+/// Short on purpose: a client that is away for 20 s loses its tasks, so ends that lie further apart than a start must not add
+/// up to long pauses.
+const PROVEN: Duration = Duration::from_secs(5);
 /// After this many runs in a row that proved nothing, the unit is degraded.
 const CRASH_LOOP: u32 = 5;
 /// A unit that ends by itself this soon did not like what it was given: its last words are shown.
