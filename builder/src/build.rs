@@ -66,7 +66,7 @@ pub struct NomadSources {
     pub standin: Option<PathBuf>,
     /// A mirror of the vendor's server.
     pub mirror: Option<String>,
-    /// A public key in place of the vendor's.
+    /// A file with a public key that counts instead of the one that the recipe pins.
     pub key: Option<PathBuf>,
 }
 
@@ -250,6 +250,9 @@ impl Build<'_> {
             (Err(error), Some(_)) => return Err(error.into()),
             (found, _) => found,
         };
+        let of_mirror =
+            sources.mirror.iter().map(|mirror| format!("{}{}", mirror.trim_end_matches('/'), nomad::KEY_OF_MIRROR));
+        let key_urls = of_mirror.chain([nomad::KEY.to_owned()]).collect();
         let said = Cell::new(0);
         let request = nomad::Request {
             path: sources.path.clone(),
@@ -257,6 +260,8 @@ impl Build<'_> {
             architecture: nomad::Architecture::X86_64,
             cache_dir: self.cache.root().to_path_buf(),
             base_url: sources.mirror.clone().unwrap_or_else(|| nomad::RELEASES.to_owned()),
+            signer: self.request.recipe.nomad_key.clone(),
+            key_urls,
             key: sources.key.clone(),
             standin: standin.as_ref().ok().cloned(),
             locked_sha256: None,

@@ -54,10 +54,10 @@ struct BuildArgs {
     /// A Nomad program or official zip archive, instead of a download.
     #[arg(long, value_name = "PATH", env = "NOMAD")]
     nomad: Option<PathBuf>,
-    /// The OpenPGP key that signs releases, instead of HashiCorp's.
+    /// The OpenPGP key that signs releases, instead of the one that the recipe pins and HashiCorp publishes.
     #[arg(long, value_name = "FILE")]
     nomad_key: Option<PathBuf>,
-    /// A mirror of HashiCorp's release server.
+    /// A mirror of HashiCorp's release server, and of the release key if it has /.well-known/pgp-key.txt.
     #[arg(long, value_name = "URL", env = "STEPPE_NOMAD_MIRROR")]
     nomad_mirror: Option<String>,
     /// Folder for what is built.

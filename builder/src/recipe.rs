@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 use agent::facts::Role;
 use serde::{Deserialize, Serialize};
 
-use crate::{embedded, hint, size::Size};
+use crate::{embedded, hint, nomad::Fingerprint, size::Size};
 
 /// A recipe with every value known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Recipe {
     pub initramfs_level: i32,
     /// Version of Nomad, when no other is named.
     pub nomad_version: String,
+    /// The key that signs releases of Nomad.
+    pub nomad_key: Fingerprint,
     /// Virtual size of the disk.
     pub disk_size: Size,
     /// Size of the EFI system partition.
@@ -124,6 +126,7 @@ struct InitramfsLayer {
 #[serde(deny_unknown_fields)]
 struct NomadLayer {
     version: Option<String>,
+    key: Option<Fingerprint>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -207,7 +210,10 @@ impl Layer {
                 block: self.root.block.or(below.root.block),
             },
             initramfs: InitramfsLayer { level: self.initramfs.level.or(below.initramfs.level) },
-            nomad: NomadLayer { version: self.nomad.version.or(below.nomad.version) },
+            nomad: NomadLayer {
+                version: self.nomad.version.or(below.nomad.version),
+                key: self.nomad.key.or(below.nomad.key),
+            },
             disk: DiskLayer { size: self.disk.size.or(below.disk.size), esp: self.disk.esp.or(below.disk.esp) },
         }
     }
@@ -237,6 +243,7 @@ impl Layer {
             },
             initramfs_level: need(self.initramfs.level, file, "initramfs.level")?,
             nomad_version: need(self.nomad.version, file, "nomad.version")?,
+            nomad_key: need(self.nomad.key, file, "nomad.key")?,
             disk_size: need(self.disk.size, file, "disk.size")?,
             esp_size: need(self.disk.esp, file, "disk.esp")?,
         };
@@ -371,6 +378,7 @@ mod tests {
         assert!(parse("extends = \"base\"\n").unwrap_err().to_string().contains("name is missing"));
         let with = |line: &str| parse(&format!("extends = \"server\"\n{line}\n")).unwrap_err().to_string();
         assert!(with("[root]\nblock = \"100KiB\"").contains("power of two"));
+        assert!(with("[nomad]\nkey = \"72D7468F\"").contains("40 hexadecimal digits"));
         assert!(with("[root]\nlevel = 23").contains("1 to 22"));
         assert!(with("[disk]\nesp = \"8MiB\"").contains("34MiB"));
         assert!(with("[kernel]\ncmdline = [\"root=/dev/sda\"]").contains("builder's to say"));

@@ -3,7 +3,7 @@
 //! `<cache>/nomad/<group>/<name>` is the program, `<name>.json` its record. A group is what vouches for the program: the
 //! fingerprint of the key that signed the release, so that what was taken with one key is never used for another, or
 //! `given` for what users named. Both files appear by renaming, the program first; whatever does not fit together
-//! counts as absent.
+//! counts as absent. A copy of the key itself is there too ([`super::trust`]).
 
 use std::{
     fs::{self, File, Permissions},
@@ -65,6 +65,11 @@ impl Cache {
         });
         written.map_err(wrong)?;
         Ok(path)
+    }
+
+    /// The path of `name` in this group.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// A file for something on its way into the cache; gone when dropped.

@@ -77,7 +77,7 @@ pub enum NomadError {
         archive: String,
     },
     /// More bytes than the thing can sensibly have.
-    #[error("{what} has more than {limit} bytes: that is no release of Nomad")]
+    #[error("{what} has more than {limit} bytes: that is not what it should be")]
     TooLarge {
         /// File or URL.
         what: String,
@@ -85,20 +85,35 @@ pub enum NomadError {
         limit: u64,
     },
 
-    /// The key's file is not a key.
+    /// What should be a key is none.
     #[error("failed to read the release key {path}: {reason}; give an OpenPGP public key with --nomad-key")]
     Key {
-        /// The file.
+        /// File or URL.
         path: String,
         /// Why.
         reason: String,
     },
-    /// The key that comes with the builder is not the one that is pinned.
-    #[error("the release key {path} has the fingerprint {found}, pinned is {pinned}")]
+    /// The release is there, and the key that would vouch for it is not. Nothing takes over: the real program is one
+    /// file away.
+    #[error(
+        "failed to get the release key {fingerprint}: {reasons}; get it in another way and give it with --nomad-key, or \
+         name a binary or its official zip with --nomad or NOMAD"
+    )]
+    KeyUnavailable {
+        /// Which key.
+        fingerprint: String,
+        /// Where it was looked for, and why it is not there.
+        reasons: String,
+    },
+    /// The published key is not the one that is pinned.
+    #[error(
+        "the key at {url} has the fingerprint {found}, and nomad.key of the recipe pins {pinned}: it was changed on the \
+         way or on the server, or the vendor has a new key; if so, check its fingerprint and give the key with --nomad-key"
+    )]
     KeyFingerprint {
-        /// The file.
-        path: String,
-        /// Of the key in the file.
+        /// Where the key is from.
+        url: String,
+        /// Of the key there.
         found: String,
         /// What it should be.
         pinned: String,
@@ -199,7 +214,7 @@ pub enum NomadError {
     /// A signature from outside the time for which the key was good.
     #[error(
         "the signature {url} was made at {made}, outside the time for which {key} is valid ({from} to {until}, seconds \
-         since 1970); the vendor renews the key from time to time: get the newer copy and give it with --nomad-key"
+         since 1970); the vendor renews the key from time to time: if there is a newer copy, give it with --nomad-key"
     )]
     NotValidThen {
         /// The signature.

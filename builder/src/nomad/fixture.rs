@@ -58,6 +58,7 @@ pub(super) fn program(text: &str) -> Vec<u8> {
 }
 
 /// Somebody who signs releases.
+#[derive(Clone)]
 pub(super) struct Signer {
     pub(super) secret: SignedSecretKey,
 }

@@ -1,7 +1,7 @@
 //! The key that releases are signed with, and what its signatures are worth.
 //!
 //! Rules, in the order in which they are checked:
-//! - The key that comes with the builder must have the pinned fingerprint; a key that the user names counts as it is.
+//! - Whether it is the key that counts is not asked here: see [`super::trust`].
 //! - A revoked key or subkey signs nothing, whenever the signature was made.
 //! - A signing subkey counts when the primary key binds it and it signs back; signatures use SHA-256 or better.
 //! - A signature counts when it was made while the key was valid. That the key, or this copy of it, has expired since is
@@ -11,52 +11,34 @@
 use std::{fs, path::Path};
 
 use pgp::{
-    composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey},
+    composed::{ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey},
     crypto::hash::HashAlgorithm,
     packet::{PublicKey, PublicSubkey, Signature, SignatureType},
     types::{KeyDetails, Tag},
 };
 
-use super::NomadError;
+use super::{Fingerprint, NomadError};
 use crate::content::hex;
-
-/// The vendor's key, <https://www.hashicorp.com/.well-known/pgp-key.txt>.
-const VENDOR: &[u8] = include_bytes!("../../../images/keys/hashicorp.asc");
-
-/// Primary fingerprint of the vendor's key, as <https://www.hashicorp.com/security> prints it.
-const PINNED: &str = "C874011F0AB405110D02105534365D9472D7468F";
 
 /// A key, in all the copies of it that a file holds.
 #[derive(Debug)]
 pub(super) struct Key {
     origin: String,
-    fingerprint: String,
+    fingerprint: Fingerprint,
     copies: Vec<SignedPublicKey>,
 }
 
 impl Key {
-    /// The key that comes with the builder.
-    pub(super) fn vendor() -> Result<Self, NomadError> {
-        Self::pinned("images/keys/hashicorp.asc", VENDOR)
-    }
-
-    fn pinned(origin: &str, bytes: &[u8]) -> Result<Self, NomadError> {
-        let key = Self::parse(origin, bytes)?;
-        if key.fingerprint == PINNED {
-            return Ok(key);
-        }
-        Err(NomadError::KeyFingerprint { path: key.origin, found: key.fingerprint, pinned: PINNED.to_owned() })
-    }
-
-    /// A key that the user names.
+    /// The key in the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, NomadError> {
         let bytes =
             fs::read(path).map_err(|e| NomadError::Key { path: path.display().to_string(), reason: e.to_string() })?;
         Self::parse(&path.display().to_string(), &bytes)
     }
 
-    /// Reads one key, armored or not. Several copies of it (renewals) may follow one another.
-    fn parse(origin: &str, bytes: &[u8]) -> Result<Self, NomadError> {
+    /// Reads one key, armored or not, from bytes that came from `origin`. Several copies of it (renewals) may follow one
+    /// another.
+    pub(super) fn parse(origin: &str, bytes: &[u8]) -> Result<Self, NomadError> {
         let wrong = |reason: String| NomadError::Key { path: origin.to_owned(), reason };
         let mut copies = Vec::new();
         for block in blocks(bytes) {
@@ -66,23 +48,28 @@ impl Key {
             }
         }
         let first = copies.first().ok_or_else(|| wrong("there is no public key in it".into()))?;
-        let fingerprint = format!("{:X}", first.fingerprint());
+        let fingerprint = Fingerprint::of(first);
         if copies.iter().any(|key| key.fingerprint() != first.fingerprint()) {
             return Err(wrong("there is more than one key in it".into()));
         }
-        let key = Self { origin: origin.to_owned(), fingerprint, copies };
-        key.refuse_revoked()?;
-        Ok(key)
+        Ok(Self { origin: origin.to_owned(), fingerprint, copies })
     }
 
-    /// Fingerprint of the primary key, 40 upper-case digits.
-    pub(super) fn fingerprint(&self) -> &str {
+    /// This key with the copies of `newer`, which is the same key.
+    pub(super) fn with(mut self, newer: Self) -> Self {
+        self.copies.extend(newer.copies);
+        Self { origin: newer.origin, ..self }
+    }
+
+    /// The text of a file with all the copies.
+    pub(super) fn armored(&self) -> Result<String, NomadError> {
+        let wrong = |e: pgp::errors::Error| NomadError::Key { path: self.origin.clone(), reason: e.to_string() };
+        self.copies.iter().map(|copy| copy.to_armored_string(ArmorOptions::default()).map_err(wrong)).collect()
+    }
+
+    /// Of the primary key.
+    pub(super) const fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
-    }
-
-    /// The last eight digits of the fingerprint, which the vendor puts into the names of signatures.
-    pub(super) fn short_id(&self) -> &str {
-        &self.fingerprint[self.fingerprint.len() - 8..]
     }
 
     /// Until when the key signs, by the copy at hand; seconds since 1970. `None`: for ever, or it never did.
@@ -93,6 +80,7 @@ impl Key {
 
     /// Checks that `signature`, which came from `url`, was made over `data` with this key while it was valid.
     pub(super) fn verify(&self, data: &[u8], signature: &[u8], url: &str) -> Result<(), NomadError> {
+        self.refuse_revoked()?;
         let wrong = |reason: &str| NomadError::Signature { url: url.to_owned(), reason: reason.to_owned() };
         let (signatures, _) = DetachedSignature::from_reader_many(signature).map_err(|_| wrong(NO_SIGNATURE))?;
         let signatures: Vec<_> = signatures.filter_map(Result::ok).map(|detached| detached.signature).collect();
@@ -101,7 +89,7 @@ impl Key {
         for signature in signatures.iter().filter(|s| is_of_document(s)) {
             let Some(signer) = signers.iter().find(|signer| signer.is_issuer_of(signature)) else {
                 let signer = issuer(signature);
-                verdict = NomadError::OtherKey { url: url.to_owned(), signer, wanted: self.fingerprint.clone() };
+                verdict = NomadError::OtherKey { url: url.to_owned(), signer, wanted: self.fingerprint.to_string() };
                 continue;
             };
             // Among the copies of one key the most generous counts.
@@ -133,7 +121,7 @@ impl Key {
         if !revoked {
             return Ok(());
         }
-        Err(NomadError::KeyRevoked { path: self.origin.clone(), fingerprint: self.fingerprint.clone() })
+        Err(NomadError::KeyRevoked { path: self.origin.clone(), fingerprint: self.fingerprint.to_string() })
     }
 
     /// The primary keys and subkeys that may sign.

@@ -3,15 +3,17 @@
 //! In this order, the first that applies:
 //! 1. the file that the user names ([`Request::path`]): the program, or the official zip;
 //! 2. the pinned version in the cache, its digest checked again;
-//! 3. the official release: zip, checksums, and the signature of the checksums, all checked;
+//! 3. the official release: zip, checksums, and the signature of the checksums by the pinned key, all checked;
 //! 4. the stand-in, and only when the server of 3 cannot be reached or does not serve. It is marked as what it is.
 //!
-//! Nothing takes over for a release that fails a check, or for a version that does not exist.
+//! Nothing takes over for a release that fails a check, or for a version that does not exist; nor for a key that cannot be
+//! had while the release can ([`trust`]).
 
 mod archive;
 mod cache;
 mod download;
 mod error;
+mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod key;
@@ -20,6 +22,9 @@ mod release;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod trust;
+#[cfg(test)]
+mod trust_tests;
 
 use std::{
     fmt,
@@ -34,11 +39,18 @@ use self::{
     key::Key,
     program::Kind,
     release::{Release, digest},
+    trust::Trust,
 };
-pub use self::{error::NomadError, program::Architecture};
+pub use self::{error::NomadError, fingerprint::Fingerprint, program::Architecture};
 
 /// The vendor's server.
 pub const RELEASES: &str = "https://releases.hashicorp.com";
+
+/// Where the vendor publishes the key that signs its releases.
+pub const KEY: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
+
+/// Where a mirror has the key, if it has it.
+pub const KEY_OF_MIRROR: &str = "/.well-known/pgp-key.txt";
 
 /// What is wanted, and what may be used for it.
 #[derive(Clone)]
@@ -53,7 +65,11 @@ pub struct Request<'a> {
     pub cache_dir: PathBuf,
     /// [`RELEASES`], or a mirror with the same paths (`--nomad-mirror`).
     pub base_url: String,
-    /// An OpenPGP public key in place of the vendor's (`--nomad-key`).
+    /// The key that must have signed the release.
+    pub signer: Fingerprint,
+    /// Where that key is published: [`KEY`], after a mirror's own copy. The first that has it counts.
+    pub key_urls: Vec<String>,
+    /// A file with an OpenPGP public key that counts in place of `signer` (`--nomad-key`).
     pub key: Option<PathBuf>,
     /// The stand-in's program, if it may be used.
     pub standin: Option<PathBuf>,
@@ -70,6 +86,8 @@ impl fmt::Debug for Request<'_> {
             .field("version", &self.version)
             .field("architecture", &self.architecture)
             .field("base_url", &self.base_url)
+            .field("signer", &self.signer)
+            .field("key_urls", &self.key_urls)
             .field("key", &self.key)
             .field("standin", &self.standin)
             .finish_non_exhaustive()
@@ -142,21 +160,26 @@ fn official(request: &Request<'_>) -> Result<Obtained, NomadError> {
     if !program::is_version(&request.version) {
         return Err(NomadError::BadVersion(request.version.clone()));
     }
-    let key = request.key.as_deref().map_or_else(Key::vendor, Key::read)?;
-    let cache = Cache::open(&request.cache_dir, key.fingerprint())?;
+    let trust = match &request.key {
+        Some(path) => Trust::Named(Key::read(path)?),
+        None => Trust::Pinned { fingerprint: &request.signer, urls: &request.key_urls },
+    };
+    let cache = Cache::open(&request.cache_dir, trust.fingerprint().as_str())?;
     let release = Release {
         base_url: &request.base_url,
         version: &request.version,
         architecture: request.architecture,
-        key: &key,
+        trust: &trust,
     };
     let (program, record) = release.obtain(&cache, request.progress)?;
     check(&program, &program, request.architecture)?;
-    Ok(from_record(program, &record, NomadSource::Release, age(&key).into_iter().collect()))
+    Ok(from_record(program, &record, NomadSource::Release, age(&trust).into_iter().collect()))
 }
 
-/// A word about a key whose copy is past its end. Only a word: see [`key`] for why that is no error.
-fn age(key: &Key) -> Option<String> {
+/// A word about a named key whose copy is past its end. Only a word: see [`key`] for why that is no error. Of a key that
+/// is fetched a renewed copy is taken without being asked.
+fn age(trust: &Trust<'_>) -> Option<String> {
+    let Trust::Named(key) = trust else { return None };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     key.expires().filter(|&until| until <= now).map(|_| {
         format!(

@@ -12,29 +12,29 @@ use std::{
 use agent::facts::NomadSource;
 
 use super::{
-    Architecture, NomadError, Obtained, Request,
+    Architecture, Fingerprint, KEY_OF_MIRROR as KEY_PATH, NomadError, Obtained, Request,
     fixture::{Reply, Server, Signer, program, zip},
     obtain,
 };
 use crate::content::Digest;
 
 const ZIP: &str = "/nomad/2.0.5/nomad_2.0.5_linux_amd64.zip";
-const SUMS: &str = "/nomad/2.0.5/nomad_2.0.5_SHA256SUMS";
+pub(super) const SUMS: &str = "/nomad/2.0.5/nomad_2.0.5_SHA256SUMS";
 
-/// A vendor with one release, and a builder that knows the vendor's key.
-struct World {
-    server: Server,
-    signer: Signer,
+/// A vendor with one release, and a builder that knows the fingerprint of the vendor's key.
+pub(super) struct World {
+    pub(super) server: Server,
+    pub(super) signer: Signer,
     program: Vec<u8>,
     dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let program = program("Nomad v2.0.5\nBuildDate 2026-08-13T00:00:00Z\n");
         let dir = tempfile::tempdir().unwrap();
         let world = Self { server: Server::start(), signer: Signer::new(true), program, dir };
-        fs::write(world.path("key.asc"), world.signer.public()).unwrap();
+        world.server.set(KEY_PATH, Reply::Body(world.signer.public().into_bytes()));
         world.publish(&zip(&[("LICENSE.txt", b"text"), ("nomad", &world.program)]));
         world
     }
@@ -47,31 +47,39 @@ impl World {
         self.server.set(SUMS, Reply::Body(sums.into_bytes()));
     }
 
+    /// The list of checksums of the first release.
+    pub(super) fn sums(&self) -> Vec<u8> {
+        let zip = zip(&[("LICENSE.txt", b"text"), ("nomad", &self.program)]);
+        format!("{}  nomad_2.0.5_linux_amd64.zip\n", Digest::of(&zip)).into_bytes()
+    }
+
     /// Path of the signature that is asked for first.
-    fn signature(&self) -> String {
+    pub(super) fn signature(&self) -> String {
         let fingerprint = self.signer.fingerprint();
         format!("{SUMS}.{}.sig", &fingerprint[fingerprint.len() - 8..])
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
-    fn request(&self) -> Request<'static> {
+    pub(super) fn request(&self) -> Request<'static> {
         Request {
             path: None,
             version: "2.0.5".into(),
             architecture: Architecture::X86_64,
             cache_dir: self.path("cache"),
             base_url: self.server.url(),
-            key: Some(self.path("key.asc")),
+            signer: Fingerprint::parse(&self.signer.fingerprint()).unwrap(),
+            key_urls: vec![format!("{}{KEY_PATH}", self.server.url())],
+            key: None,
             standin: None,
             locked_sha256: None,
             progress: &|_, _| {},
@@ -79,7 +87,7 @@ impl World {
     }
 
     /// A request that would use the stand-in if it might.
-    fn request_with_standin(&self) -> Request<'static> {
+    pub(super) fn request_with_standin(&self) -> Request<'static> {
         let standin = self.write("standin", &program("Nomad v2.0.5\n"));
         Request { standin: Some(standin), ..self.request() }
     }
@@ -88,7 +96,10 @@ impl World {
     fn refusal(&self) -> NomadError {
         let error = obtain(&self.request_with_standin()).unwrap_err();
         let cached = walk(&self.path("cache"));
-        assert_eq!(cached, [".lock"], "nothing of a refused release is kept");
+        assert!(
+            cached.iter().all(|name| [".lock", "key.asc"].contains(&name.as_str())),
+            "nothing of a refused release is kept: {cached:?}"
+        );
         error
     }
 }
@@ -108,7 +119,7 @@ fn walk(dir: &std::path::Path) -> Vec<String> {
 }
 
 /// A URL where nobody listens.
-fn refused_url() -> String {
+pub(super) fn refused_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
@@ -131,9 +142,9 @@ fn a_good_release_is_got_once() {
     assert_eq!(first, expected);
     assert!(seen.lock().unwrap().last().is_some_and(|&(done, total)| Some(done) == total && done > 0));
 
-    assert_eq!(world.server.requests(), [SUMS, &world.signature(), ZIP]);
+    assert_eq!(world.server.requests(), [SUMS, &world.signature(), KEY_PATH, ZIP]);
     assert_eq!(obtain(&request).unwrap(), first);
-    assert_eq!(world.server.requests().len(), 3, "the second time nothing is asked for");
+    assert_eq!(world.server.requests().len(), 4, "the second time nothing is asked for");
     let offline = Request { base_url: refused_url(), ..world.request() };
     assert_eq!(obtain(&offline).unwrap(), first);
 }
@@ -156,7 +167,7 @@ fn a_changed_program_in_the_cache_is_got_again() {
     fs::write(&first.path, b"something else").unwrap();
     assert_eq!(obtain(&world.request()).unwrap(), first);
     assert_eq!(fs::read(&first.path).unwrap(), world.program);
-    assert_eq!(world.server.requests().len(), 6);
+    assert_eq!(world.server.requests().len(), 4 + 3, "the key is there already");
 }
 
 #[test]
@@ -179,7 +190,7 @@ fn two_at_once_get_it_once() {
     });
     assert!(both.iter().all(|obtained| *obtained == both[0]));
     assert_eq!(fs::read(&both[0].path).unwrap(), world.program);
-    assert_eq!(world.server.requests().len(), 3);
+    assert_eq!(world.server.requests().len(), 4);
 }
 
 #[test]
