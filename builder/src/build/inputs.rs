@@ -1,0 +1,102 @@
+//! What a build starts from: agent, Nomad, packages, module lists.
+
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+};
+
+use agent::facts::NomadSource;
+use anyhow::{Context as _, Result};
+
+use super::{Build, Request};
+use crate::{
+    content::Digest,
+    embedded,
+    modules::ModuleLists,
+    nomad::{self, NomadError, Obtained},
+    packages::{self, Packages},
+    programs::{self, Program},
+    progress,
+};
+
+/// What is known before anything is made.
+pub(super) struct Inputs {
+    pub(super) packages: Packages,
+    pub(super) agent: PathBuf,
+    pub(super) agent_sha256: Digest,
+    pub(super) nomad: Obtained,
+    pub(super) lists: ModuleLists,
+}
+
+impl Build<'_> {
+    pub(super) fn inputs(&self) -> Result<Inputs> {
+        let Request { recipe, lock, policy, mirror, .. } = self.request;
+        let list = embedded::module_list(&recipe.kernel.modules);
+        let list =
+            list.with_context(|| format!("there is no module list {:?}: use \"cloud\"", recipe.kernel.modules))?;
+        let lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
+        let agent = programs::find(Program::Agent, self.request.agent.as_deref())?;
+        let agent_sha256 = self.cache.digest(&agent)?;
+        let nomad = self.progress.step("nomad", || {
+            let nomad = self.nomad()?;
+            for note in &nomad.notes {
+                self.progress.warn(note);
+            }
+            let from = match nomad.source {
+                NomadSource::Path => "as named",
+                NomadSource::Release => "official release",
+                NomadSource::StandIn => "STAND-IN",
+            };
+            let summary = format!("{} ({from})", nomad.version);
+            anyhow::Ok((nomad, summary))
+        })?;
+        let packages = self.progress.step("packages", || {
+            let mirror = || mirror.clone().unwrap_or_else(|| crate::mirror::of_host(Path::new("/")));
+            let packages = packages::get(recipe, lock.as_ref(), *policy, &mirror, self.cache, self.progress)?;
+            let size = packages.packages.iter().map(|package| package.locked.size).sum();
+            let summary =
+                format!("{} of {}, {}", packages.packages.len(), recipe.packages.suite, progress::bytes(size));
+            anyhow::Ok((packages, summary))
+        })?;
+        Ok(Inputs { packages, agent, agent_sha256, nomad, lists })
+    }
+
+    fn nomad(&self) -> Result<Obtained> {
+        let sources = &self.request.nomad;
+        // A stand-in that is named must be usable; one that merely could be there is missed only when it is needed.
+        let standin = programs::find(Program::StandIn, sources.standin.as_deref());
+        let standin = match (standin, &sources.standin) {
+            (Err(error), Some(_)) => return Err(error.into()),
+            (found, _) => found,
+        };
+        let of_mirror =
+            sources.mirror.iter().map(|mirror| format!("{}{}", mirror.trim_end_matches('/'), nomad::KEY_OF_MIRROR));
+        let key_urls = of_mirror.chain([nomad::KEY.to_owned()]).collect();
+        let said = Cell::new(0);
+        let request = nomad::Request {
+            path: sources.path.clone(),
+            version: self.request.recipe.nomad_version.clone(),
+            architecture: nomad::Architecture::X86_64,
+            cache_dir: self.cache.root().to_path_buf(),
+            base_url: sources.mirror.clone().unwrap_or_else(|| nomad::RELEASES.to_owned()),
+            signer: self.request.recipe.nomad_key.clone(),
+            key_urls,
+            key: sources.key.clone(),
+            standin: standin.as_ref().ok().cloned(),
+            locked_sha256: None,
+            progress: &|have, all| {
+                // A line for every tenth is enough.
+                let tenth = all.filter(|all| *all > 0).map_or(have >> 24, |all| have * 10 / all);
+                if said.replace(tenth) != tenth {
+                    self.progress.say(&format!("downloading Nomad, {}", progress::bytes(have)));
+                }
+            },
+        };
+        match (nomad::obtain(&request), standin) {
+            (Err(error @ NomadError::Unavailable { .. }), Err(standin)) => {
+                Err(anyhow::Error::new(error).context(format!("no Nomad, and nothing to take its place: {standin}")))
+            }
+            (result, _) => Ok(result?),
+        }
+    }
+}

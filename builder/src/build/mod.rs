@@ -1,0 +1,212 @@
+//! A build, from recipe to files. Each step says what it takes; what it takes makes its key; and what has been made
+//! with that key before is taken from the cache.
+mod inputs;
+mod steps;
+mod write;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use agent::facts::NomadSource;
+use anyhow::{Context as _, Result};
+
+use self::{inputs::Inputs, write::Made};
+use crate::{
+    cache::{Cache, CacheError},
+    content::{Digest, Key},
+    lock::Lock,
+    manifest::{Manifest, Parts},
+    output::Output,
+    packages::Policy,
+    progress::Progress,
+    recipe::Recipe,
+};
+
+/// What to build, and from what.
+#[derive(Debug)]
+pub struct Request {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The lock that belongs to it.
+    pub lock: Option<Lock>,
+    /// How much the lock counts.
+    pub policy: Policy,
+    /// Where the files go.
+    pub output: PathBuf,
+    /// Which formats.
+    pub formats: Vec<Format>,
+    /// A mirror instead of the host's.
+    pub mirror: Option<String>,
+    /// The cache.
+    pub cache: PathBuf,
+    /// An agent instead of the one near the builder.
+    pub agent: Option<PathBuf>,
+    /// Which Nomad.
+    pub nomad: NomadSources,
+}
+
+/// Where a Nomad may come from.
+#[derive(Debug, Clone, Default)]
+pub struct NomadSources {
+    /// A program or official zip archive to use.
+    pub path: Option<PathBuf>,
+    /// A stand-in instead of the one near the builder, for when the release cannot be had.
+    pub standin: Option<PathBuf>,
+    /// A mirror of the vendor's server.
+    pub mirror: Option<String>,
+    /// A file with a public key that counts instead of the one that the recipe pins.
+    pub key: Option<PathBuf>,
+}
+
+/// What a disk or its like is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Format {
+    /// A raw disk, and the files to start it without firmware.
+    Raw,
+    /// A compressed qcow2 disk.
+    Qcow2,
+    /// Kernel, initramfs with the root in it, and an iPXE script.
+    Netboot,
+}
+
+/// What came of a build.
+#[derive(Debug)]
+pub struct Built {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// The lock that was in force: other than the given one when the archive moved on.
+    pub lock: Lock,
+    /// Whether everything was there already.
+    pub unchanged: bool,
+}
+
+/// Names of what a build leaves begin with this.
+#[must_use]
+pub fn base_name(recipe: &Recipe, source: NomadSource) -> String {
+    let suffix = if source == NomadSource::StandIn { "-standin" } else { "" };
+    format!("steppe-{}-{}-x86_64{suffix}", env!("CARGO_PKG_VERSION"), recipe.name)
+}
+
+/// Builds.
+///
+/// # Errors
+/// With what was attempted, what failed, and what to do about it.
+pub fn build(request: &Request, progress: &Progress) -> Result<Built> {
+    let cache = Cache::open(&request.cache, || progress.say("another build has the cache: waiting for it to end"))?;
+    let result = Build { request, progress, cache: &cache, builder: builder_id(&cache)? }.run();
+    cache.save();
+    result
+}
+
+/// The builder itself is an input: another program may make other bytes.
+fn builder_id(cache: &Cache) -> Result<Digest> {
+    let exe = std::env::current_exe().context("failed to find the builder's own program")?;
+    Ok(cache.digest(&exe)?)
+}
+
+struct Build<'a> {
+    request: &'a Request,
+    progress: &'a Progress,
+    cache: &'a Cache,
+    builder: Digest,
+}
+
+impl Build<'_> {
+    fn run(&self) -> Result<Built> {
+        let recipe = &self.request.recipe;
+        let inputs = self.inputs()?;
+        let base = base_name(recipe, inputs.nomad.source);
+        let key = self.key(&inputs);
+        let stamp = self.stamp(&base)?;
+        let manifest = self.request.output.join(format!("{base}{}", Manifest::SUFFIX));
+        if fs::read_to_string(&stamp).is_ok_and(|text| text == key.hex()) && self.intact(&manifest) {
+            self.progress.say("nothing changed");
+            return Ok(Built { manifest, lock: inputs.packages.lock, unchanged: true });
+        }
+
+        let kernel = self.kernel(&inputs)?;
+        let first = self.modules(&inputs, &kernel, &inputs.lists.initramfs, &[])?;
+        let second = self.modules(&inputs, &kernel, &inputs.lists.root, &first)?;
+        let (initrd, initrd_files) = self.initramfs(&inputs, &kernel, &first)?;
+        let facts = self.facts(&inputs, &kernel);
+        let (root, record) = self.root(&inputs, &kernel, &facts, &second)?;
+
+        let mut output = Output::open(&self.request.output)?;
+        let made = Made { base: &base, facts: &facts, kernel: &kernel, initrd: &initrd, root: &root };
+        let (artefacts, cmdline, root_partuuid) = self.write(&mut output, &inputs, &made)?;
+        let text = Manifest {
+            format: Manifest::FORMAT,
+            name: recipe.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: recipe.role,
+            architecture: "x86_64".to_owned(),
+            standin: inputs.nomad.source == NomadSource::StandIn,
+            nomad: facts.nomad.clone(),
+            kernel: kernel.release.clone(),
+            epoch: facts.epoch,
+            cmdline,
+            root_partuuid,
+            parts: Parts {
+                kernel: kernel.image.len() as u64,
+                initramfs: initrd.len() as u64,
+                root: root.len() as u64,
+                nomad: record.nomad,
+                libraries: record.libraries,
+            },
+            artefacts,
+            packages: inputs.packages.lock.packages.clone(),
+            files: record.files,
+            initramfs: initrd_files,
+            folder: PathBuf::new(),
+        }
+        .text();
+        output.write_bytes(&format!("{base}{}", Manifest::SUFFIX), text.as_bytes())?;
+        // Before the files change their names: a build that dies between leaves no stamp that lies.
+        let _ = fs::remove_file(&stamp);
+        output.publish()?;
+        let written = Manifest::read(&manifest)?;
+        for artefact in &written.artefacts {
+            // So that the next build need not read the files to know that they are whole.
+            self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;
+        }
+        fs::write(&stamp, key.hex()).map_err(|error| CacheError::write(&stamp, error))?;
+        Ok(Built { manifest, lock: inputs.packages.lock, unchanged: false })
+    }
+
+    /// Everything that the files depend on.
+    fn key(&self, inputs: &Inputs) -> Digest {
+        let formats: Vec<_> = self.request.formats.iter().map(|format| format!("{format:?}")).collect();
+        Key::new("build", 1)
+            .with("builder", self.builder.bytes())
+            .with("recipe", format!("{:?}", self.request.recipe))
+            .with("lock", inputs.packages.lock.text())
+            .with("agent", inputs.agent_sha256.bytes())
+            .with("nomad", format!("{} {} {:?}", inputs.nomad.sha256, inputs.nomad.version, inputs.nomad.source))
+            .with("formats", formats.join(","))
+            .finish()
+    }
+
+    /// Where the key of the last build of these files is.
+    fn stamp(&self, base: &str) -> Result<PathBuf> {
+        let output = std::path::absolute(&self.request.output).context("failed to find the current folder")?;
+        let place = Key::new("output", 1).with("folder", output.as_os_str().as_encoded_bytes()).with("name", base);
+        Ok(self.cache.folder("outputs")?.join(place.finish().hex()))
+    }
+
+    /// Whether every file of the manifest is there as it was written.
+    fn intact(&self, manifest: &Path) -> bool {
+        Manifest::read(manifest).is_ok_and(|manifest| {
+            manifest.artefacts.iter().all(|artefact| {
+                let path = self.request.output.join(&artefact.file);
+                self.cache.digest(&path).is_ok_and(|digest| digest == artefact.sha256)
+            })
+        })
+    }
+}
+
+/// Times in file systems have 32 bits.
+fn time(epoch: u64) -> u32 {
+    u32::try_from(epoch).unwrap_or(u32::MAX)
+}

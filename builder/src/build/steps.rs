@@ -1,0 +1,259 @@
+//! The steps of a build up to the root: each is taken from the cache when the same inputs were there before.
+
+use std::{cell::OnceCell, fs, path::Path, sync::Arc};
+
+use agent::facts::{ImageFacts, NomadFacts};
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Build, inputs::Inputs, time};
+use crate::{
+    cache::CacheError,
+    content::{Digest, Key},
+    deb::Deb,
+    initramfs,
+    modules::{Catalogue, Module},
+    progress, root, squashfs,
+    tree::{FileRecord, Tree},
+};
+
+/// The kernel package, unpacked once it is needed.
+pub(super) struct Kernel {
+    pub(super) release: String,
+    pub(super) epoch: u64,
+    pub(super) image: Vec<u8>,
+    pub(super) files: OnceCell<Tree>,
+}
+
+/// The root, and what the manifest says about it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RootRecord {
+    pub(super) files: Vec<FileRecord>,
+    pub(super) nomad: u64,
+    pub(super) libraries: u64,
+}
+
+impl Build<'_> {
+    /// The kernel image. Its package also tells the image's epoch: the newest time at which a package of it was made.
+    pub(super) fn kernel(&self, inputs: &Inputs) -> Result<Kernel> {
+        let package = inputs.packages.kernel().context("the lock file names no kernel: build with --update")?;
+        let key = Key::new("kernel", 1).with("builder", self.builder.bytes()).with("lock", inputs.packages.lock.text());
+        let files = OnceCell::new();
+        let folder = self.cache.step("kernel", key.finish(), |folder| -> Result<()> {
+            let mut epoch = 0;
+            for package in &inputs.packages.packages {
+                let locked = &package.locked;
+                epoch = epoch.max(Deb::read(&package.path, &locked.name, &locked.version, &|_| false)?.time);
+            }
+            let tree = self.unpack_kernel(inputs)?;
+            let image = tree.iter().find_map(|(path, _)| path.strip_prefix("boot/vmlinuz-"));
+            let release = image.with_context(|| format!("{} has no boot/vmlinuz-*", package.locked.name))?;
+            let bytes = tree.bytes(&format!("boot/vmlinuz-{release}")).context("the kernel image is not a file")?;
+            for (name, bytes) in
+                [("vmlinuz", &bytes[..]), ("release", release.as_bytes()), ("epoch", epoch.to_string().as_bytes())]
+            {
+                let path = folder.join(name);
+                fs::write(&path, bytes).map_err(|error| CacheError::write(&path, error))?;
+            }
+            let _ = files.set(tree);
+            Ok(())
+        })?;
+        let text = |name: &str| -> Result<String> { Ok(String::from_utf8(read(&folder.join(name))?)?) };
+        Ok(Kernel {
+            release: text("release")?,
+            epoch: text("epoch")?.parse()?,
+            image: read(&folder.join("vmlinuz"))?,
+            files,
+        })
+    }
+
+    fn unpack_kernel(&self, inputs: &Inputs) -> Result<Tree> {
+        let package = inputs.packages.kernel().context("the lock file names no kernel: build with --update")?;
+        self.progress.say(&format!("unpacking {}", package.locked.name));
+        let want = |path: &str| path.starts_with("boot/vmlinuz-") || path.starts_with("usr/lib/modules/");
+        Ok(Deb::read(&package.path, &package.locked.name, &package.locked.version, &want)?.tree)
+    }
+
+    fn kernel_files<'k>(&self, inputs: &Inputs, kernel: &'k Kernel) -> Result<&'k Tree> {
+        if kernel.files.get().is_none() {
+            let _ = kernel.files.set(self.unpack_kernel(inputs)?);
+        }
+        kernel.files.get().context("the kernel package vanished")
+    }
+
+    pub(super) fn modules(
+        &self,
+        inputs: &Inputs,
+        kernel: &Kernel,
+        wanted: &[String],
+        already: &[Module],
+    ) -> Result<Vec<Module>> {
+        let key = Key::new("modules", 1)
+            .with("builder", self.builder.bytes())
+            .with("lock", inputs.packages.lock.text())
+            .with("wanted", wanted.join("\n"))
+            .with("already", crate::modules::list_text(already));
+        let folder = self.cache.step("modules", key.finish(), |folder| -> Result<()> {
+            let tree = self.kernel_files(inputs, kernel)?;
+            let modules = Catalogue::new(tree, &kernel.release).resolve(wanted, already)?;
+            let path = folder.join("list");
+            fs::write(&path, crate::modules::list_text(&modules)).map_err(|error| CacheError::write(&path, error))?;
+            Ok(())
+        })?;
+        Ok(crate::modules::parse_list(&String::from_utf8(read(&folder.join("list"))?)?))
+    }
+
+    pub(super) fn initramfs(
+        &self,
+        inputs: &Inputs,
+        kernel: &Kernel,
+        modules: &[Module],
+    ) -> Result<(Vec<u8>, Vec<FileRecord>)> {
+        let level = self.request.recipe.initramfs_level;
+        let key = Key::new("initramfs", 1)
+            .with("builder", self.builder.bytes())
+            .with("lock", inputs.packages.lock.text())
+            .with("agent", inputs.agent_sha256.bytes())
+            .with("modules", crate::modules::list_text(modules))
+            .with("level", level.to_string());
+        self.progress.step("initramfs", || {
+            let folder = self.cache.step("initramfs", key.finish(), |folder| -> Result<()> {
+                let agent = read(&inputs.agent)?;
+                let files = self.kernel_files(inputs, kernel)?;
+                let tree = initramfs::tree(&agent, files, &kernel.release, modules)?;
+                let bytes = initramfs::pack(&tree, level, time(kernel.epoch))?;
+                keep(folder, "initrd", &bytes)?;
+                keep(folder, "files.json", &serde_json::to_vec(&tree.list())?)
+            })?;
+            let bytes = read(&folder.join("initrd"))?;
+            let list: Vec<FileRecord> = serde_json::from_slice(&read(&folder.join("files.json"))?)?;
+            let summary = format!("{}, {} modules", progress::bytes(bytes.len() as u64), modules.len());
+            anyhow::Ok(((bytes, list), summary))
+        })
+    }
+
+    pub(super) fn facts(&self, inputs: &Inputs, kernel: &Kernel) -> ImageFacts {
+        let recipe = &self.request.recipe;
+        ImageFacts {
+            format: ImageFacts::FORMAT,
+            name: recipe.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: recipe.role,
+            architecture: "x86_64".to_owned(),
+            kernel: kernel.release.clone(),
+            nomad: NomadFacts {
+                version: inputs.nomad.version.clone(),
+                source: inputs.nomad.source,
+                sha256: inputs.nomad.sha256.clone(),
+            },
+            consoles: recipe.consoles.clone(),
+            epoch: kernel.epoch,
+        }
+    }
+
+    pub(super) fn root(
+        &self,
+        inputs: &Inputs,
+        kernel: &Kernel,
+        facts: &ImageFacts,
+        modules: &[Module],
+    ) -> Result<(Vec<u8>, RootRecord)> {
+        let recipe = &self.request.recipe;
+        let key = Key::new("root", 1)
+            .with("builder", self.builder.bytes())
+            .with("lock", inputs.packages.lock.text())
+            .with("agent", inputs.agent_sha256.bytes())
+            .with("facts", serde_json::to_vec(facts)?)
+            .with("modules", crate::modules::list_text(modules))
+            .with("root", format!("{:?}", recipe.root));
+        self.progress.step("root", || {
+            let folder = self.cache.step("root", key.finish(), |folder| -> Result<()> {
+                let (bytes, record) = self.make_root(inputs, kernel, facts, modules)?;
+                keep(folder, "root.squashfs", &bytes)?;
+                keep(folder, "record.json", &serde_json::to_vec(&record)?)
+            })?;
+            let bytes = read(&folder.join("root.squashfs"))?;
+            let record: RootRecord = serde_json::from_slice(&read(&folder.join("record.json"))?)?;
+            let summary = format!("{}, {} files", progress::bytes(bytes.len() as u64), record.files.len());
+            anyhow::Ok(((bytes, record), summary))
+        })
+    }
+
+    fn make_root(
+        &self,
+        inputs: &Inputs,
+        kernel: &Kernel,
+        facts: &ImageFacts,
+        modules: &[Module],
+    ) -> Result<(Vec<u8>, RootRecord)> {
+        let recipe = &self.request.recipe;
+        let mut stock = Tree::new();
+        for package in inputs.packages.packages.iter().filter(|p| p.locked.name != inputs.packages.lock.kernel) {
+            let locked = &package.locked;
+            let deb =
+                Deb::read(&package.path, &locked.name, &locked.version, &|path| !path.starts_with("usr/share/doc"))?;
+            for (path, entry) in deb.tree.iter() {
+                stock.insert(path, entry.clone());
+            }
+        }
+        let (agent, nomad) = (read(&inputs.agent)?, read(&inputs.nomad.path)?);
+        let tree = root::tree(&root::Inputs {
+            recipe,
+            facts,
+            stock: &stock,
+            kernel: self.kernel_files(inputs, kernel)?,
+            modules,
+            agent: &agent,
+            nomad: &nomad,
+        })?;
+        let block = usize::try_from(recipe.root.block.0)?;
+        let options = squashfs::Options { level: recipe.root.level, block, time: time(kernel.epoch) };
+        let mut prepared: Vec<(Arc<[u8]>, squashfs::Blocks)> = Vec::new();
+        let (mut nomad_size, mut libraries) = (0, 0);
+        for (path, entry) in tree.iter() {
+            let crate::tree::Node::File(bytes) = &entry.node else { continue };
+            if bytes.len() < squashfs::LARGE {
+                continue;
+            }
+            let blocks = self.blocks(path, bytes, &options)?;
+            let size: u64 = blocks.iter().map(|block| block.len() as u64).sum();
+            if entry.origin == crate::tree::Origin::Nomad {
+                nomad_size += size;
+            } else if path.starts_with("usr/lib/x86_64-linux-gnu/") || path.starts_with("usr/lib64/") {
+                libraries += size;
+            }
+            prepared.push((bytes.clone(), blocks));
+        }
+        let bytes = squashfs::write(&tree, &options, prepared.iter().map(|(bytes, blocks)| (&bytes[..], blocks)))?;
+        Ok((bytes, RootRecord { files: tree.list(), nomad: nomad_size, libraries }))
+    }
+
+    /// The compressed blocks of a large file, which are the same in every image that has it.
+    fn blocks(&self, path: &str, bytes: &[u8], options: &squashfs::Options) -> Result<squashfs::Blocks> {
+        let key = Key::new("blocks", 1)
+            .with("sha256", Digest::of(bytes).bytes())
+            .with("level", options.level.to_string())
+            .with("block", options.block.to_string())
+            .with("zstd", zstd::zstd_safe::version_number().to_string());
+        let folder = self.cache.step("blocks", key.finish(), |folder| -> Result<()> {
+            self.progress.say(&format!("compressing /{path}, {}", progress::bytes(bytes.len() as u64)));
+            // The number of threads changes how long it takes, not what comes out; a test sets it to show that.
+            let set = std::env::var("STEPPE_THREADS").ok().and_then(|text| text.parse().ok());
+            let threads = set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+            let blocks = squashfs::compress_blocks(bytes, options.level, options.block, threads)?;
+            keep(folder, "blocks", &squashfs::store(&blocks))
+        })?;
+        let file = folder.join("blocks");
+        squashfs::load(&read(&file)?).with_context(|| format!("{} is damaged: remove it", file.display()))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, bytes).map_err(|error| CacheError::write(&path, error))?;
+    Ok(())
+}

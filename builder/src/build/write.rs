@@ -1,0 +1,132 @@
+//! The files that a build leaves, from the parts that its steps made.
+
+use std::{fs, io, path::Path};
+
+use agent::facts::ImageFacts;
+use anyhow::{Context as _, Result, bail};
+
+use super::{Build, Format, inputs::Inputs, steps::Kernel, time};
+use crate::{
+    content::Digest,
+    deb::Deb,
+    disk::{self, Disk},
+    esp, initramfs,
+    manifest::{Artefact, Kind},
+    netboot,
+    output::Output,
+    progress, qcow2, raw, root, uki,
+};
+
+/// What is made and has only to be written.
+pub(super) struct Made<'a> {
+    pub(super) base: &'a str,
+    pub(super) facts: &'a ImageFacts,
+    pub(super) kernel: &'a Kernel,
+    pub(super) initrd: &'a [u8],
+    pub(super) root: &'a [u8],
+}
+
+impl Build<'_> {
+    pub(super) fn write(
+        &self,
+        output: &mut Output,
+        inputs: &Inputs,
+        made: &Made<'_>,
+    ) -> Result<(Vec<Artefact>, String, String)> {
+        let recipe = &self.request.recipe;
+        let Made { base, kernel, .. } = made;
+        let root_id = Digest::of(made.root);
+        let partuuid = disk::identifier(root_id, "root").to_string();
+        let words = recipe.kernel.cmdline.join(" ");
+        let cmdline = format!("root=PARTUUID={partuuid} {words}");
+        let mut artefacts = Vec::new();
+        let mut add = |output: &mut Output, kind: Kind, suffix: &str, bytes: &[u8]| -> Result<String> {
+            let file = format!("{base}.{suffix}");
+            output.write_bytes(&file, bytes)?;
+            artefacts.push(Artefact { kind, file: file.clone(), size: bytes.len() as u64, sha256: Digest::of(bytes) });
+            Ok(file)
+        };
+        let wants = |format| self.request.formats.contains(&format);
+        let vmlinuz = add(output, Kind::Kernel, "vmlinuz", &kernel.image)?;
+        add(output, Kind::Lock, "lock", inputs.packages.lock.text().as_bytes())?;
+        if wants(Format::Netboot) {
+            self.progress.step("netboot", || {
+                let mut initrd = made.initrd.to_vec();
+                initrd.extend(initramfs::embed_root(made.root, time(kernel.epoch))?);
+                let name = add(output, Kind::NetbootInitrd, "netboot.initrd", &initrd)?;
+                add(output, Kind::NetbootCmdline, "netboot.cmdline", format!("{words}\n").as_bytes())?;
+                let script = netboot::script(base, &vmlinuz, &name, &words);
+                add(output, Kind::Ipxe, "ipxe", script.as_bytes())?;
+                anyhow::Ok(((), progress::bytes(initrd.len() as u64)))
+            })?;
+        }
+        if wants(Format::Raw) || wants(Format::Qcow2) {
+            add(output, Kind::Initrd, "initrd", made.initrd)?;
+            add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
+            let image = self.uki(inputs, made, &cmdline)?;
+            add(output, Kind::Uki, "efi", &image)?;
+            let disk = self.disk(&image, made.root, root_id)?;
+            for (format, kind, suffix) in [(Format::Raw, Kind::Raw, "raw"), (Format::Qcow2, Kind::Qcow2, "qcow2")] {
+                if !wants(format) {
+                    continue;
+                }
+                let artefact = self.progress.step(suffix, || {
+                    let file = format!("{base}.{suffix}");
+                    let path = output.write(&file, |file| match format {
+                        Format::Qcow2 => {
+                            let options =
+                                qcow2::Options { compression: qcow2::Compression::Zlib, ..Default::default() };
+                            qcow2::write_from(&mut &disk, file, Path::new(suffix), options).map_err(io_error)
+                        }
+                        Format::Raw | Format::Netboot => raw::write(&disk, file),
+                    })?;
+                    let size = fs::metadata(path)?.len();
+                    let sha256 = match format {
+                        Format::Raw => disk.digest()?,
+                        Format::Qcow2 | Format::Netboot => self.cache.digest(path)?,
+                    };
+                    anyhow::Ok((Artefact { kind, file, size, sha256 }, progress::bytes(size)))
+                })?;
+                artefacts.push(artefact);
+            }
+        }
+        artefacts.sort_by_key(|artefact| artefact.kind);
+        Ok((artefacts, cmdline, partuuid))
+    }
+
+    fn uki(&self, inputs: &Inputs, made: &Made<'_>, cmdline: &str) -> Result<Vec<u8>> {
+        const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+        let package = inputs.packages.packages.iter().find(|package| package.locked.name == "systemd-boot-efi");
+        let package = package.context("packages.names of the recipe lacks systemd-boot-efi, which has the EFI stub")?;
+        let deb = Deb::read(&package.path, &package.locked.name, &package.locked.version, &|path| path == STUB)?;
+        let Some(stub) = deb.tree.bytes(STUB) else {
+            bail!("systemd-boot-efi {} has no {STUB}", package.locked.version)
+        };
+        Ok(uki::assemble(
+            stub,
+            &uki::Parts {
+                os_release: &root::os_release(made.facts),
+                cmdline,
+                uname: &made.kernel.release,
+                initrd: made.initrd,
+                linux: &made.kernel.image,
+                time: time(made.kernel.epoch),
+            },
+        )?)
+    }
+
+    fn disk(&self, image: &[u8], root: &[u8], root_id: Digest) -> Result<Disk> {
+        let recipe = &self.request.recipe;
+        let volume = disk::identifier(root_id, "fat").as_fields().0;
+        let esp = esp::build(recipe.esp_size.0, volume, image)?;
+        Ok(Disk::build(recipe.disk_size.0, esp, root.to_vec(), root_id)?)
+    }
+}
+
+/// The I/O error in an error of the qcow2 writer, so that it is reported with the file's true name.
+fn io_error(error: qcow2::Qcow2Error) -> io::Error {
+    match error {
+        qcow2::Qcow2Error::Read { source, .. } | qcow2::Qcow2Error::Write { source, .. } => source,
+        other => io::Error::other(other),
+    }
+}
