@@ -1,5 +1,6 @@
 //! A build, from recipe to files. Each step says what it takes; what it takes makes its key; and what has been made
 //! with that key before is taken from the cache.
+
 mod inputs;
 mod steps;
 mod write;

@@ -1,0 +1,113 @@
+//! Whatever is in a file that the builder reads, it ends with a result or with an error that names the file.
+
+mod common;
+
+use std::{fs, sync::Arc};
+
+use builder::{
+    deb::Deb,
+    embedded,
+    lock::Lock,
+    modules::{Catalogue, ModuleLists},
+    recipe::Recipe,
+    tree::{Origin, Tree},
+};
+use common::fixture::{self, Member};
+use proptest::{prelude::*, sample::Index};
+
+/// Any bytes, or those of `whole` with a stretch of them replaced; a stretch to the end is a file that was cut short.
+fn damaged(whole: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+    let stretch = (any::<Index>(), prop_oneof![4 => 0..12_usize, 1 => Just(usize::MAX)], bytes(12));
+    let replaced = stretch.prop_map(move |(start, length, with)| {
+        let start = start.index(whole.len());
+        let end = start.saturating_add(length).min(whole.len());
+        [&whole[..start], &with, &whole[end..]].concat()
+    });
+    prop_oneof![1 => bytes(300), 6 => replaced]
+}
+
+fn damaged_text(whole: &str) -> impl Strategy<Value = String> + use<> {
+    // Damage in the first lines, too: most of a lock file is the same again and again.
+    let words =
+        prop::sample::select(vec!["=", "[", "]]", "\"", "\n", "name", "extends = \"base\"", "-1", "1e9", "\u{0}"]);
+    let whole = whole.to_owned();
+    let length = whole.len();
+    let inserted = (0..length, words).prop_map(move |(at, word)| {
+        let at = whole.floor_char_boundary(at);
+        format!("{}{word}{}", &whole[..at], &whole[at..])
+    });
+    prop_oneof![inserted, any::<String>()]
+}
+
+fn server() -> String {
+    embedded::recipe("server").unwrap().to_owned()
+}
+
+fn lock() -> String {
+    embedded::LOCK[..2000].to_owned()
+}
+
+fn package(compression: &str) -> Vec<u8> {
+    let members = [
+        Member::File("usr/bin/tool", 0o755, b"tool"),
+        Member::HardLink("usr/bin/again", "usr/bin/tool"),
+        Member::Symlink("usr/lib/x.so", "x.so.1"),
+        Member::File("usr/share/doc/p/copyright", 0o644, b"Format: x\nLicense: MIT\n"),
+    ];
+    fixture::deb(compression, 1_700_000_000, &members)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn recipes(bytes in damaged(server().into_bytes()), text in damaged_text(&server())) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        fs::write(&path, bytes).unwrap();
+        if let Err(error) = Recipe::read(&path) {
+            prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+        if let Err(error) = Recipe::parse("mine.toml", &text, &mut |_| None) {
+            prop_assert!(error.to_string().starts_with("mine.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn locks_and_module_lists(lock in damaged_text(&lock()), list in damaged_text("initramfs = [\"a\"]\nroot = [\"b\"]\n")) {
+        if let Err(error) = Lock::parse("mine.lock", &lock) {
+            prop_assert!(error.to_string().starts_with("mine.lock:"), "{error}");
+        }
+        if let Err(error) = ModuleLists::parse("modules.toml", &list) {
+            prop_assert!(error.to_string().starts_with("modules.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn packages(
+        bytes in prop::sample::select(vec!["", ".gz", ".xz", ".zst"]).prop_flat_map(|kind| damaged(package(kind))),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.deb");
+        fs::write(&path, bytes).unwrap();
+        if let Err(error) = Deb::read(&path, "p", "1", &|_| true) {
+            prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn kernel_modules(
+        plain in damaged(fixture::kernel_module("license=GPL\0depends=\0softdep=pre: x post: y\0")),
+        stored in damaged(fixture::xz(&fixture::kernel_module("depends=\0"))),
+    ) {
+        for (suffix, bytes) in [("", plain), (".xz", stored)] {
+            let mut tree = Tree::new();
+            let bytes: Arc<[u8]> = bytes.into();
+            tree.file(&format!("usr/lib/modules/6.1/kernel/some_driver.ko{suffix}"), 0o644, bytes, Origin::Builder);
+            if let Err(error) = Catalogue::new(&tree, "6.1").resolve(&["some_driver".to_owned()], &[]) {
+                prop_assert!(error.to_string().contains("some_driver"), "{error}");
+            }
+        }
+    }
+}
