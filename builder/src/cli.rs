@@ -69,7 +69,7 @@ struct BuildArgs {
     /// Debian mirror, instead of the one that this machine uses.
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Take exactly the packages of the lock file, or fail.
+    /// Take exactly the packages of the lock file, and its Nomad if it names one, or fail.
     #[arg(long, conflicts_with = "update")]
     locked: bool,
     /// Take the newest packages of the archive, and rewrite the lock file of --recipe.
@@ -161,9 +161,15 @@ fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
         },
     };
     let built = build::build(&request, progress)?;
+    // Nomad alone is no reason to put a lock file where none was.
+    let known = request.lock.as_ref().is_some_and(|lock| {
+        let noted = lock.nomad == built.lock.nomad || lock_file.as_ref().is_some_and(|path| !path.exists());
+        let packages = Lock { nomad: built.lock.nomad.clone(), ..lock.clone() };
+        noted && packages == built.lock
+    });
     if let Some(path) = lock_file
         && policy != Policy::Locked
-        && request.lock.as_ref() != Some(&built.lock)
+        && !known
     {
         fs::write(&path, built.lock.text()).with_context(|| format!("failed to write {}", path.display()))?;
         progress.warn(&format!("{} has changed", path.display()));

@@ -1,10 +1,10 @@
-//! Lock files: the exact packages that an image was made from.
+//! Lock files: the exact packages that an image was made from, and the release of Nomad if it has one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{content::Digest, hint, recipe::Recipe};
 
-/// The packages of a build.
+/// The packages and the release of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -12,9 +12,23 @@ pub struct Lock {
     pub suite: String,
     /// The kernel package that the metapackage meant.
     pub kernel: String,
+    /// The official release of Nomad, if it was used. A program that the user names, or the stand-in, is not noted: nobody
+    /// else could get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nomad: Option<LockedNomad>,
     /// The packages, by name.
     #[serde(rename = "package", default)]
     pub packages: Vec<Locked>,
+}
+
+/// A release of Nomad.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedNomad {
+    /// Its version.
+    pub version: String,
+    /// Digest of the program, not of the archive that it comes in.
+    pub sha256: Digest,
 }
 
 /// One package.
@@ -35,7 +49,7 @@ pub struct Locked {
 }
 
 const HEADER: &str =
-    "# The exact packages of an image. Written by the builder; `builder build --update` takes newer ones.\n";
+    "# What an image is made from, exactly. Written by the builder; `builder build --update` takes newer ones.\n";
 
 impl Lock {
     /// Parses the text of a lock file; `file` is its name in messages.
@@ -106,6 +120,7 @@ mod tests {
         Lock {
             suite: "trixie".into(),
             kernel: "linux-image-1".into(),
+            nomad: None,
             packages: vec![Locked {
                 name: "libc6".into(),
                 version: version.into(),
@@ -118,7 +133,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(Lock::parse("l", &lock("1").text()).unwrap(), lock("1"));
+        let released = LockedNomad { version: "2.0.5".into(), sha256: Digest::of(b"nomad") };
+        for nomad in [None, Some(released)] {
+            let lock = Lock { nomad, ..lock("1") };
+            assert_eq!(Lock::parse("l", &lock.text()).unwrap(), lock);
+        }
         assert!(Lock::parse("l", "suit = \"x\"").unwrap_err().to_string().contains("did you mean `suite`?"));
     }
 

@@ -35,7 +35,7 @@ pub struct Package {
 /// Every package of a recipe, and the lock that names them.
 #[derive(Debug)]
 pub struct Packages {
-    /// What was taken. Equal to the lock that was given unless the archive moved on.
+    /// What was taken, without a word about Nomad. Else equal to the lock that was given, unless the archive moved on.
     pub lock: Lock,
     /// The packages, kernel included, by name.
     pub packages: Vec<Package>,
@@ -65,7 +65,7 @@ pub fn get(
     if let Some(lock) = usable {
         let wanted = select(recipe, lock);
         if let Some(packages) = all_cached(&wanted, cache) {
-            return Ok(Packages { lock: Lock { packages: wanted, ..lock.clone() }, packages });
+            return Ok(Packages { lock: Lock { packages: wanted, nomad: None, ..lock.clone() }, packages });
         }
     } else if policy == Policy::Locked {
         let missing = lock.map_or_else(|| vec!["everything"], |lock| lock.lacks(recipe)).join(", ");
@@ -79,7 +79,7 @@ pub fn get(
     let now = candidates(recipe, &apt)?;
     let archive = as_lock(recipe, &now)?;
     if let Some(lock) = usable {
-        let wanted = Lock { packages: select(recipe, lock), ..lock.clone() };
+        let wanted = Lock { packages: select(recipe, lock), nomad: None, ..lock.clone() };
         // What the cache has need not be in the archive any more.
         let differences: Vec<_> = wanted
             .differences(&archive)
@@ -146,7 +146,7 @@ fn as_lock(recipe: &Recipe, candidates: &[Candidate]) -> Result<Lock, PackageErr
     };
     let mut packages: Vec<_> = candidates.iter().map(one).collect();
     packages.sort();
-    Ok(Lock { suite: recipe.packages.suite.clone(), kernel: kernel.name.clone(), packages })
+    Ok(Lock { suite: recipe.packages.suite.clone(), kernel: kernel.name.clone(), nomad: None, packages })
 }
 
 fn fetch(

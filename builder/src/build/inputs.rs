@@ -12,9 +12,10 @@ use super::{Build, Request};
 use crate::{
     content::Digest,
     embedded,
+    lock::{Lock, LockedNomad},
     modules::ModuleLists,
     nomad::{self, NomadError, Obtained},
-    packages::{self, Packages},
+    packages::{self, Packages, Policy},
     programs::{self, Program},
     progress,
 };
@@ -25,6 +26,8 @@ pub(super) struct Inputs {
     pub(super) agent: PathBuf,
     pub(super) agent_sha256: Digest,
     pub(super) nomad: Obtained,
+    /// What the image is made from: the packages, and Nomad when it is the release.
+    pub(super) lock: Lock,
     pub(super) lists: ModuleLists,
 }
 
@@ -58,7 +61,28 @@ impl Build<'_> {
                 format!("{} of {}, {}", packages.packages.len(), recipe.packages.suite, progress::bytes(size));
             anyhow::Ok((packages, summary))
         })?;
-        Ok(Inputs { packages, agent, agent_sha256, nomad, lists })
+        let lock = Lock { nomad: self.release(&nomad), ..packages.lock.clone() };
+        Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists })
+    }
+
+    /// What a lock file says of `nomad`. Unless --locked was given, which refuses it, another digest of the same version
+    /// is worth a word: vendors do not change what they have published.
+    fn release(&self, nomad: &Obtained) -> Option<LockedNomad> {
+        let sha256 = Digest::parse(&nomad.sha256).filter(|_| nomad.source == NomadSource::Release)?;
+        let now = LockedNomad { version: nomad.version.clone(), sha256 };
+        if let Some(locked) = self.locked_nomad()
+            && locked.version == now.version
+            && locked.sha256 != now.sha256
+        {
+            let LockedNomad { version, sha256 } = locked;
+            self.progress
+                .warn(&format!("the lock file has Nomad {version} with the SHA-256 {sha256}, not {}", now.sha256));
+        }
+        Some(now)
+    }
+
+    pub(super) fn locked_nomad(&self) -> Option<&LockedNomad> {
+        self.request.lock.as_ref()?.nomad.as_ref()
     }
 
     fn nomad(&self) -> Result<Obtained> {
@@ -83,7 +107,10 @@ impl Build<'_> {
             key_urls,
             key: sources.key.clone(),
             standin: standin.as_ref().ok().cloned(),
-            locked_sha256: None,
+            locked_sha256: (self.request.policy == Policy::Locked)
+                .then(|| self.locked_nomad())
+                .flatten()
+                .map(|locked| locked.sha256.hex()),
             progress: &|have, all| {
                 // A line for every tenth is enough.
                 let tenth = all.filter(|all| *all > 0).map_or(have >> 24, |all| have * 10 / all);

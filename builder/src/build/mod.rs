@@ -77,7 +77,7 @@ pub enum Format {
 pub struct Built {
     /// The manifest.
     pub manifest: PathBuf,
-    /// The lock that was in force: other than the given one when the archive moved on.
+    /// The lock that was in force: other than the given one when the archive or Nomad moved on.
     pub lock: Lock,
     /// Whether everything was there already.
     pub unchanged: bool,
@@ -124,7 +124,7 @@ impl Build<'_> {
         let manifest = self.request.output.join(format!("{base}{}", Manifest::SUFFIX));
         if fs::read_to_string(&stamp).is_ok_and(|text| text == key.hex()) && self.intact(&manifest) {
             self.progress.say("nothing changed");
-            return Ok(Built { manifest, lock: inputs.packages.lock, unchanged: true });
+            return Ok(Built { manifest, lock: self.lock(inputs.lock), unchanged: true });
         }
 
         let kernel = self.kernel(&inputs)?;
@@ -173,7 +173,13 @@ impl Build<'_> {
             self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;
         }
         fs::write(&stamp, key.hex()).map_err(|error| CacheError::write(&stamp, error))?;
-        Ok(Built { manifest, lock: inputs.packages.lock, unchanged: false })
+        Ok(Built { manifest, lock: self.lock(inputs.lock), unchanged: false })
+    }
+
+    /// The lock for later builds: one with another program than the release leaves the release that was locked.
+    fn lock(&self, made_from: Lock) -> Lock {
+        let nomad = made_from.nomad.or_else(|| self.locked_nomad().cloned());
+        Lock { nomad, ..made_from }
     }
 
     /// Everything that the files depend on.
@@ -182,7 +188,7 @@ impl Build<'_> {
         Key::new("build", 1)
             .with("builder", self.builder.bytes())
             .with("recipe", format!("{:?}", self.request.recipe))
-            .with("lock", inputs.packages.lock.text())
+            .with("lock", inputs.lock.text())
             .with("agent", inputs.agent_sha256.bytes())
             .with("nomad", format!("{} {} {:?}", inputs.nomad.sha256, inputs.nomad.version, inputs.nomad.source))
             .with("formats", formats.join(","))

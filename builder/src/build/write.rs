@@ -48,7 +48,7 @@ impl Build<'_> {
         };
         let wants = |format| self.request.formats.contains(&format);
         let vmlinuz = add(output, Kind::Kernel, "vmlinuz", &kernel.image)?;
-        add(output, Kind::Lock, "lock", inputs.packages.lock.text().as_bytes())?;
+        add(output, Kind::Lock, "lock", inputs.lock.text().as_bytes())?;
         if wants(Format::Netboot) {
             self.progress.step("netboot", || {
                 let mut initrd = made.initrd.to_vec();

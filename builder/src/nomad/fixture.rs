@@ -23,7 +23,7 @@ use pgp::{
 };
 
 /// A zip archive with these files.
-pub(super) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in files {
         writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
@@ -33,7 +33,7 @@ pub(super) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A program for Linux on x86-64 that prints `text`: the smallest thing that can be asked for its version.
-pub(super) fn program(text: &str) -> Vec<u8> {
+pub(crate) fn program(text: &str) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
     let length = u32::try_from(text.len()).unwrap().to_le_bytes();
@@ -59,16 +59,16 @@ pub(super) fn program(text: &str) -> Vec<u8> {
 
 /// Somebody who signs releases.
 #[derive(Clone)]
-pub(super) struct Signer {
-    pub(super) secret: SignedSecretKey,
+pub(crate) struct Signer {
+    pub(crate) secret: SignedSecretKey,
 }
 
 /// When the keys here were made.
-pub(super) const CREATED: u32 = 1_600_000_000;
+pub(crate) const CREATED: u32 = 1_600_000_000;
 
 impl Signer {
     /// A new key, with a subkey that signs if wanted.
-    pub(super) fn new(subkey: bool) -> Self {
+    pub(crate) fn new(subkey: bool) -> Self {
         let created = Timestamp::from_secs(CREATED);
         let mut params = SecretKeyParamsBuilder::default();
         params
@@ -86,7 +86,7 @@ impl Signer {
     }
 
     /// The key's user id is signed anew, so that the key ends `lifetime` seconds after it was made.
-    pub(super) fn ending_after(mut self, lifetime: u32) -> Self {
+    pub(crate) fn ending_after(mut self, lifetime: u32) -> Self {
         let mut flags = KeyFlags::default();
         flags.set_sign(true);
         flags.set_certify(true);
@@ -103,7 +103,7 @@ impl Signer {
     }
 
     /// The key says that it is no longer to be used.
-    pub(super) fn revoked(mut self) -> Self {
+    pub(crate) fn revoked(mut self) -> Self {
         let config = self.config(SignatureType::KeyRevocation, &[]);
         let key = &self.secret.primary_key;
         let signature = config.sign_key(key, &Password::empty(), key.public_key()).unwrap();
@@ -112,7 +112,7 @@ impl Signer {
     }
 
     /// The key says that its subkey is no longer to be used.
-    pub(super) fn subkey_revoked(mut self) -> Self {
+    pub(crate) fn subkey_revoked(mut self) -> Self {
         let config = self.config(SignatureType::SubkeyRevocation, &[]);
         let key = &self.secret.primary_key;
         let subkey = self.secret.secret_subkeys[0].key.public_key();
@@ -122,21 +122,21 @@ impl Signer {
     }
 
     /// The public key, armored.
-    pub(super) fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         self.secret.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()
     }
 
-    pub(super) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         format!("{:X}", self.secret.primary_key.fingerprint())
     }
 
     /// A detached signature by the primary key, made `age` seconds after the key.
-    pub(super) fn sign(&self, data: &[u8], age: u32) -> Vec<u8> {
+    pub(crate) fn sign(&self, data: &[u8], age: u32) -> Vec<u8> {
         sign(&self.secret.primary_key, data, age)
     }
 
     /// The same by the subkey.
-    pub(super) fn sign_by_subkey(&self, data: &[u8], age: u32) -> Vec<u8> {
+    pub(crate) fn sign_by_subkey(&self, data: &[u8], age: u32) -> Vec<u8> {
         sign(&self.secret.secret_subkeys[0].key, data, age)
     }
 
@@ -170,7 +170,7 @@ fn sign(key: &impl SigningKey, data: &[u8], age: u32) -> Vec<u8> {
 
 /// What the server answers for a path.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Body(Vec<u8>),
     /// Announces the whole body, sends that many bytes, and hangs up.
     Cut(Vec<u8>, usize),
@@ -178,7 +178,7 @@ pub(super) enum Reply {
 }
 
 /// An HTTP server on the loopback interface, for as long as the value lives.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -192,7 +192,7 @@ struct Shared {
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -212,20 +212,20 @@ impl Server {
         Self { address, shared, thread: Some(thread) }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn set(&self, path: &str, reply: Reply) {
+    pub(crate) fn set(&self, path: &str, reply: Reply) {
         self.shared.files.lock().unwrap().insert(path.to_owned(), reply);
     }
 
-    pub(super) fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.shared.files.lock().unwrap().remove(path);
     }
 
     /// Paths that were asked for so far.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
     }
 }

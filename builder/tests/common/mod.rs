@@ -77,7 +77,8 @@ impl World {
             });
         }
         packages.sort();
-        let lock = Lock { suite: "trixie".into(), kernel: format!("linux-image-{KERNEL}"), packages };
+        let kernel = format!("linux-image-{KERNEL}");
+        let lock = Lock { suite: "trixie".into(), kernel, nomad: None, packages };
         fs::write(self.recipe.with_extension("lock"), lock.text()).unwrap();
     }
 
@@ -96,6 +97,45 @@ impl World {
 
     pub(crate) fn build(&self, output: &Path, more: &[&str]) -> Output {
         self.command().arg("--output").arg(output).args(more).output().unwrap()
+    }
+}
+
+/// A vendor on the loopback interface, who serves the key that the recipe pins.
+pub(crate) struct Vendor {
+    server: nomad_fixture::Server,
+    signer: nomad_fixture::Signer,
+}
+
+impl Vendor {
+    pub(crate) fn new(world: &World) -> Self {
+        let vendor = Self { server: nomad_fixture::Server::start(), signer: nomad_fixture::Signer::new(false) };
+        let mut recipe = fs::read_to_string(&world.recipe).unwrap();
+        recipe.push_str(&format!("[nomad]\nkey = \"{}\"\n", vendor.signer.fingerprint()));
+        fs::write(&world.recipe, recipe).unwrap();
+        vendor.serve("/.well-known/pgp-key.txt", vendor.signer.public().into_bytes());
+        vendor
+    }
+
+    /// Releases this program as Nomad 2.0.5.
+    pub(crate) fn publish(&self, program: &[u8]) {
+        let zip = nomad_fixture::zip(&[("nomad", program)]);
+        let sums = format!("{}  nomad_2.0.5_linux_amd64.zip\n", Digest::of(&zip)).into_bytes();
+        self.serve("/nomad/2.0.5/nomad_2.0.5_SHA256SUMS.sig", self.signer.sign(&sums, 10));
+        self.serve("/nomad/2.0.5/nomad_2.0.5_SHA256SUMS", sums);
+        self.serve("/nomad/2.0.5/nomad_2.0.5_linux_amd64.zip", zip);
+    }
+
+    fn serve(&self, path: &str, bytes: Vec<u8>) {
+        self.server.set(path, nomad_fixture::Reply::Body(bytes));
+    }
+
+    /// A build with what is published.
+    pub(crate) fn build(&self, world: &World, more: &[&str]) -> Output {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+        command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin").args(["build", "--recipe"]);
+        command.arg(&world.recipe).arg("--cache").arg(world.cache()).arg("--agent").arg(&world.agent);
+        command.arg("--nomad-mirror").arg(self.server.url()).arg("--output").arg(world.path("out")).args(more);
+        command.output().unwrap()
     }
 }
 
