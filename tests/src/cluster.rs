@@ -24,7 +24,7 @@ pub const SERVER_DATA: &str = include_str!("../../images/examples/cloud-init-ser
 pub const CLIENT_DATA: &str = include_str!("../../images/examples/cloud-init-client.yaml");
 
 /// A program without libraries that jobs run; Debian's package `busybox-static`.
-const WORKLOAD: &str = "/bin/busybox";
+pub const WORKLOAD: &str = "/bin/busybox";
 /// Memory of a server, in MiB.
 const SERVER_MEMORY: u32 = 320;
 /// Memory of a client: about 65 MiB for each task comes on top of Nomad.
@@ -340,8 +340,12 @@ fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A guest has no libraries for a program that wants some: Debian's package `busybox` does, `busybox-static` does not.
-fn check_workload(path: &Path) -> anyhow::Result<()> {
+/// Checks that a program is static, for a guest has no libraries for it: Debian's package `busybox` wants some,
+/// `busybox-static` does not.
+///
+/// # Errors
+/// When it is not, or is not there.
+pub fn check_workload(path: &Path) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(path).with_context(|| format!("failed to read {}: install busybox-static", path.display()))?;
     let file = object::File::parse(bytes.as_slice()).with_context(|| format!("failed to parse {}", path.display()))?;

@@ -1,8 +1,9 @@
 //! What the suites share: the images ([`images`]), machines made of them ([`cluster`]), how a suite of machines runs
 //! ([`suite`]), how Nomad is asked ([`api`], [`wait`]) and started on this host
-//! ([`contract`]).
+//! ([`contract`]), and what is measured ([`bench`]).
 
 pub mod api;
+pub mod bench;
 pub mod cluster;
 pub mod contract;
 pub mod images;

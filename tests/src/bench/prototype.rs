@@ -1,0 +1,61 @@
+//! The least that boots and runs Nomad: the peer of every boot that is measured.
+//!
+//! The same kernel, modules, root and Nomad as the image, with the file system for state made by the same program; but
+//! PID 1 is a shell script, the address is written in it, and nothing looks for metadata, keeps time or supervises.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use builder::{
+    cache::Cache,
+    deb::Deb,
+    embedded, initramfs,
+    manifest::Manifest,
+    modules::{Catalogue, ModuleLists},
+    tree::Origin,
+};
+
+use crate::cluster::{WORKLOAD, check_workload};
+
+const INIT: &str = include_str!("prototype.sh");
+const ROOT: &str = include_str!("prototype-root.sh");
+
+/// Address of the prototype.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 50);
+/// Address of the network's services.
+const ROUTER: &str = "10.0.5.1";
+/// What it prints when its network is up.
+pub const NETWORK_IS_UP: &str = "prototype: network is up";
+
+/// Writes the initramfs of a prototype of `image` into `scratch`. The kernel's package is taken from the cache in `cache`.
+///
+/// # Errors
+/// When the package or a static busybox is missing, or the file cannot be written.
+pub fn initrd(image: &Manifest, cache: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
+    let busybox = Path::new(WORKLOAD);
+    check_workload(busybox)?;
+    let package = image.packages.iter().find(|package| package.name.ends_with(&image.kernel));
+    let package = package.with_context(|| format!("no package of the image is of the kernel {}", image.kernel))?;
+    let deb = Cache::open(cache, || ())?.package(package.sha256);
+    let want = |path: &str| path.starts_with("usr/lib/modules/");
+    let kernel = Deb::read(&deb, &package.name, &package.version, &want)?.tree;
+
+    let list = embedded::module_list("cloud").context("there is no module list")?;
+    let wanted = ModuleLists::parse("modules-cloud.toml", list)?.initramfs;
+    let modules = Catalogue::new(&kernel, &image.kernel).resolve(&wanted, &[])?;
+    ensure!(!modules.is_empty(), "no modules for the initramfs");
+    let mut tree = initramfs::tree(INIT.as_bytes(), &kernel, &image.kernel, &modules)?;
+    let root = ROOT.replace("ADDRESS", &ADDRESS.to_string()).replace("ROUTER", ROUTER);
+    tree.file("root.sh", 0o644, root.into_bytes(), Origin::Builder);
+    let bytes = fs::read(busybox).with_context(|| format!("failed to read {WORKLOAD}"))?;
+    tree.file("bin/busybox", 0o755, bytes, Origin::Builder);
+
+    let path = scratch.join("prototype.initrd");
+    let packed = initramfs::pack(&tree, 19, 0)?;
+    fs::write(&path, packed).with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(path)
+}
