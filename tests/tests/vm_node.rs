@@ -39,7 +39,8 @@ fn refuses(name: &str, role: Role, data: &str, named: &str) -> anyhow::Result<()
     let cluster = Cluster::start([machine(name, role, "")?.user_data(data)])?;
     let line = cluster.wait_console(name, "refused: ", cluster.limit(BOOT))?;
     ensure!(line.contains(named) && line.contains(role.as_str()), "{line}");
-    // The node is alive and says what it thinks of itself; Nomad was never started.
+    // The node is alive, has its name and says what it thinks of itself; Nomad was never started.
+    cluster.wait_console(name, "Nomad is not started", cluster.limit(BOOT))?;
     let status = cluster.console_command(name, "status")?;
     ensure!(status.contains("refused"), "{status}");
     let processes = cluster.console_command(name, "ps")?;
@@ -58,7 +59,7 @@ fn client_refuses_server((): &mut ()) -> anyhow::Result<()> {
 /// Each seed with what the console must say about it: line and column of the user-data, or of the file that it writes.
 const BROKEN: [(&str, &str); 3] = [
     ("#cloud-config\nhostname: a\nwrite_files: [\n", "user-data:"),
-    ("#!/bin/sh\necho hello\n", "#!/bin/sh"),
+    ("#!/bin/sh\necho hello\n", "user-data:1:1: a script"),
     (
         "#cloud-config\nwrite_files:\n- path: /etc/nomad.d/s.hcl\n  content: |\n    server {\n      enabled = true\n",
         "/etc/nomad.d/s.hcl:",
@@ -130,7 +131,7 @@ fn waits_for_metadata((): &mut ()) -> anyhow::Result<()> {
     let spec = lone_server(name, &format!("ds=nocloud;s={url}"))?.medium(SeedMedium::None);
     let cluster = Cluster::start([spec])?;
     let line = cluster.wait_console(name, "waiting for", cluster.limit(BOOT))?;
-    ensure!(line.contains("metadata") && line.contains(url), "{line}");
+    ensure!(line.contains("seed files") && line.contains(url), "{line}");
     let site = cluster.lab().services().site();
     site.put("/late/user-data", LONE_SERVER_DATA);
     site.put("/late/meta-data", "instance-id: i-late\nlocal-hostname: late\n");

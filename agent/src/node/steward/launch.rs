@@ -10,6 +10,7 @@ use crate::{
         net::dhcp::Lease,
         nomad::{
             config::{Facts, agent_json},
+            durable,
             gate::{self, Gate},
             unit::unit,
         },
@@ -79,6 +80,12 @@ impl Steward {
         let root_owner = Owner { uid: 0, gid: 0 };
         let owner = if plan.nomad.client { root_owner } else { accounts.owner("nomad", "nomad").unwrap_or(root_owner) };
         let data = plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA);
+        if self.report.status().ready_at_ms.is_none() {
+            let torn = durable::discard_torn(&self.below_root(data));
+            for path in torn.map_err(FileError::io("read Nomad's identity in", &self.below_root(data)))? {
+                warning!("{} was empty after a power cut: removed, Nomad makes a new one", path.display());
+            }
+        }
         belongings::data_dir(&self.below_root(data), owner, if plan.nomad.client { 0o700 } else { 0o755 })?;
         for path in belongings::open_to(&self.below_root(paths::NOMAD_CONFIG_DIR), owner)? {
             notice!("{}: opened to Nomad's group, so that it can be read", path.display());
@@ -111,11 +118,11 @@ impl Steward {
             // This process was started again; Nomad runs.
             return;
         }
-        let what = "a server that can register clients";
+        let what = format!("a server that can register clients: {}", plan.nomad.servers.join(", "));
         let mut waiting = Waiting::default();
         let start = clock::now();
-        self.report.awaits(Some(what));
-        let result = gate::wait(&plan.nomad.servers, plan.nomad.http_port, GATE, |_| waiting.tick(what));
+        self.report.awaits(Some(&what));
+        let result = gate::wait(&plan.nomad.servers, plan.nomad.http_port, GATE, |_| waiting.tick(&what));
         self.report.awaits(None);
         match result {
             Gate::Open(after) if after > Duration::from_secs(1) => {

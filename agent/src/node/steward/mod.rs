@@ -62,7 +62,7 @@ impl Steward {
             match self.apply(&plan) {
                 Ok(()) => self.report.phase("files"),
                 Err(why) => {
-                    self.complain(&[why], &found.seed);
+                    self.complain(&[why], &plan, &found.seed);
                     continue;
                 }
             }
@@ -71,7 +71,7 @@ impl Steward {
                 break plan;
             }
             let refusals: Vec<String> = plan.refused().map(ToString::to_string).collect();
-            self.complain(&refusals, &found.seed);
+            self.complain(&refusals, &plan, &found.seed);
         };
         self.launch(&plan);
         self.watch(&plan)
@@ -135,12 +135,16 @@ impl Steward {
     }
 
     /// Says what is wrong every ten seconds, until another seed is there.
-    fn complain(&mut self, reasons: &[String], seed: &Seed) {
+    fn complain(&mut self, reasons: &[String], plan: &Plan, seed: &Seed) {
         self.report.awaits(Some("user-data that can be applied"));
         let mut waiting = Waiting::default();
         loop {
             let devices = self.shared.view().devices;
             self.shared.wait(LOOK_AGAIN, |view| (view.devices != devices).then_some(()));
+            // A person who looks for this machine looks for its name.
+            if self.report.status().hostname.is_none() && self.shared.view().primary().is_some() {
+                self.set_hostname(&self.hostname(plan));
+            }
             if waiting.due(super::clock::now()) {
                 for reason in reasons {
                     error!("{reason}");

@@ -9,6 +9,7 @@ use crate::{
         clock,
         nomad::{
             api::Api,
+            durable,
             guard::Guard,
             health::{self, Health, Patience},
         },
@@ -18,7 +19,7 @@ use crate::{
     notice,
     notify::Message,
     paths,
-    status::{InitStatus, UnitState},
+    status::{InitStatus, UnitState, UnitStatus},
     warning,
 };
 
@@ -44,12 +45,18 @@ impl Steward {
         let mut waiting = Waiting::default();
         let mut clock_due = clock::now() + CLOCK;
         let mut was_well = None;
+        let mut flushed = false;
         loop {
             let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
             let health = match self.down() {
                 Some(what) => Health::Awaits { what, restart_helps: false },
                 None => health::look(&api, &plan.nomad, &own),
             };
+            if !flushed && self.nomad_unit().is_some_and(|unit| unit.state == UnitState::Ready) {
+                // It has written who it is by the time that it says `READY=1`.
+                flushed = true;
+                self.flush_state();
+            }
             self.tell(plan, &health, was_well);
             match &health {
                 Health::Well { .. } => waiting = Waiting::default(),
@@ -79,15 +86,19 @@ impl Steward {
 
     /// What init says of a Nomad that does not run: then there is nobody to ask, and starting it is init's business.
     fn down(&self) -> Option<String> {
-        let text = fs::read(self.root.join(paths::INIT_STATUS.trim_start_matches('/'))).ok()?;
-        let status: InitStatus = serde_json::from_slice(&text).ok()?;
-        let nomad = status.units.iter().find(|unit| unit.name == "nomad")?;
+        let nomad = self.nomad_unit()?;
         let last = nomad.last_exit.as_deref().unwrap_or("it did not start");
         match nomad.state {
             UnitState::BackOff | UnitState::Degraded => Some(format!("Nomad to stay up ({last})")),
             UnitState::Stopped | UnitState::Stopping => Some("Nomad to be started again (it was asked to stop)".into()),
             UnitState::Waiting | UnitState::Starting | UnitState::Ready => None,
         }
+    }
+
+    fn nomad_unit(&self) -> Option<UnitStatus> {
+        let text = fs::read(self.root.join(paths::INIT_STATUS.trim_start_matches('/'))).ok()?;
+        let status: InitStatus = serde_json::from_slice(&text).ok()?;
+        status.units.into_iter().find(|unit| unit.name == "nomad")
     }
 
     /// Says what changed.
@@ -123,8 +134,16 @@ impl Steward {
         }
     }
 
+    /// What Nomad wrote so far has to outlive a power cut.
+    fn flush_state(&self) {
+        if let Err(why) = durable::flush(&self.root.join(paths::STATE.trim_start_matches('/'))) {
+            warning!("failed to flush {}: {why}", paths::STATE);
+        }
+    }
+
     /// The line that the whole boot is for; once.
     fn ready(&mut self, plan: &Plan) {
+        self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
         let address = self.shared.view().primary().map(|(_, lease)| lease.address.to_string());
