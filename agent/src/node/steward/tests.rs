@@ -282,7 +282,7 @@ fn a_client_is_held_back_until_the_servers_have_a_key() {
     let machine = Machine::new();
     machine.give_lease();
     machine.boot(Role::Client, &format!("ds=nocloud;s=http://{}/", seed.address()));
-    machine.until(|status| status.awaits.as_deref() == Some("a server that can register clients"));
+    machine.until(|status| status.awaits.as_deref() == Some("a server that can register clients: 127.0.0.1:4647"));
     machine.init.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut buffer = [0; 4096];
     while let Ok(length) = machine.init.recv(&mut buffer) {
