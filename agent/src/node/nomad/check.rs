@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::hcl::{self, Item, Value};
+use super::hcl::{self, Item, Value, fold, is_key};
 use crate::{
     facts::Role,
     node::userdata::{Finding, Position, Verdict},
@@ -72,7 +72,8 @@ pub fn check(files: &[(String, Vec<u8>)], role: Role) -> Report {
             Ok(items) => report.read(path, &items, role),
             Err((at, message)) => {
                 broken = true;
-                report.refuse(path, at, message, false);
+                // What cannot be read may hold the other role: nothing lets it pass.
+                report.refuse(path, at, message, true);
             }
         }
     }
@@ -98,7 +99,7 @@ impl Report {
     fn read(&mut self, path: &str, items: &[Item], role: Role) {
         for item in items {
             let value = &item.value;
-            match item.keys[0].as_str() {
+            match fold(&item.keys[0]).as_str() {
                 "server" => {
                     for block in blocks(value) {
                         self.server(path, item.at, block, role);
@@ -144,7 +145,7 @@ impl Report {
         let mut names = Vec::new();
         for key in ["retry_join", "start_join"] {
             names.extend(strings(field(block, key)));
-            for join in block.iter().filter(|i| i.keys[0] == "server_join").flat_map(|i| blocks(&i.value)) {
+            for join in block.iter().filter(|i| is_key(&i.keys[0], "server_join")).flat_map(|i| blocks(&i.value)) {
                 names.extend(strings(field(join, key)));
             }
         }
@@ -162,7 +163,7 @@ impl Report {
             }
         }
         self.summary.servers.extend(strings(field(block, "servers")));
-        for join in block.iter().filter(|i| i.keys[0] == "server_join").flat_map(|i| blocks(&i.value)) {
+        for join in block.iter().filter(|i| is_key(&i.keys[0], "server_join")).flat_map(|i| blocks(&i.value)) {
             self.summary.servers.extend(strings(field(join, "retry_join")));
         }
     }
@@ -185,14 +186,14 @@ fn blocks(value: &Value) -> Vec<&[Item]> {
 
 /// The last value of a key of a block.
 fn field<'a>(block: &'a [Item], key: &str) -> Option<&'a Value> {
-    block.iter().rfind(|item| item.keys[0] == key).map(|item| &item.value)
+    block.iter().rfind(|item| is_key(&item.keys[0], key)).map(|item| &item.value)
 }
 
-/// Nomad turns strings into booleans as Go's `strconv.ParseBool` does.
+/// HCL 1 turns strings and numbers into booleans, without case; `t` is more than it takes.
 fn truth(value: &Value) -> bool {
     match value {
         Value::Bool(b) => *b,
-        Value::String(s) => matches!(s.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        Value::String(s) => ["1", "t", "true"].iter().any(|yes| s.eq_ignore_ascii_case(yes)),
         Value::Number(n) => n != "0",
         _ => false,
     }
@@ -257,7 +258,15 @@ mod tests {
 
     #[test]
     fn roles_are_promises_in_every_notation() {
-        for text in ["client { enabled = true }", "{\"client\":[{\"enabled\":\"true\"}]}", "client = { enabled = 1 }"] {
+        for text in [
+            "client { enabled = true }",
+            "{\"client\":[{\"enabled\":\"true\"}]}",
+            "client = { enabled = 1 }",
+            "CLIENT { Enabled = \"tRUE\" }",
+            "{\"Client\":{\"ENABLED\":true}}",
+            "{\"\\u0063lient\":{\"enabled\":true}}",
+            "{\"client\":{\"enabled\":true},\"CLIENT\":{\"enabled\":false}}",
+        ] {
             let found = report(&["server { enabled = true }", text], Role::Server).findings;
             assert_eq!(found.len(), 1, "{text}");
             assert!(
@@ -269,6 +278,25 @@ mod tests {
             assert!(report(&[text], Role::Dev).findings.is_empty());
         }
         assert!(report(&["server { enabled = true }\nclient { enabled = false }"], Role::Server).findings.is_empty());
+    }
+
+    #[test]
+    fn letters_that_fold_to_ascii_are_no_way_round() {
+        assert!(report(&["\u{17f}erver { enabled = true }"], Role::Client).findings[0].role);
+    }
+
+    /// Nothing that cannot be read may pass with `steppe.on_refuse=continue`.
+    #[test]
+    fn what_cannot_be_read_counts_as_the_other_role() {
+        for text in [
+            "client {",
+            "\"\\u0063lient\" { enabled = true }",
+            "{\"client\":{\"enabled\":true},\"client\":{}}",
+            "{\"client\":{\"enabled\":true,\"enabled\":false}}",
+        ] {
+            let found = report(&["server { enabled = true }", text], Role::Server).findings;
+            assert!(found.len() == 1 && found[0].role, "{text}: {found:?}");
+        }
     }
 
     #[test]

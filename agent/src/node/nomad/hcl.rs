@@ -144,7 +144,7 @@ impl Parser {
         loop {
             self.skip()?;
             match self.peek() {
-                Some('"') => keys.push(self.string()?),
+                Some('"') => keys.push(self.quoted_key()?),
                 Some('=' | ':') if !keys.is_empty() => {
                     self.bump();
                     self.skip()?;
@@ -229,6 +229,16 @@ impl Parser {
         word
     }
 
+    /// A key in quotes. With an escape it could spell `server` in a way that only Nomad would read as that.
+    fn quoted_key(&mut self) -> Result<String, SyntaxError> {
+        let (at, start) = (self.at, self.next);
+        let key = self.string()?;
+        if self.chars[start..self.next].contains(&'\\') {
+            return fail(at, "this key holds an escape (\\): write its characters as they are");
+        }
+        Ok(key)
+    }
+
     /// A quoted string. Quotes inside `${...}` belong to the interpolation.
     fn string(&mut self) -> Result<String, SyntaxError> {
         let start = self.at;
@@ -302,6 +312,24 @@ impl Parser {
     }
 }
 
+/// Whether a key is this one (given in lower case), as HCL 1 compares: without case, by Unicode's simple folding, in
+/// which two letters outside ASCII equal ASCII ones.
+#[must_use]
+pub fn is_key(key: &str, name: &str) -> bool {
+    fold(key) == name
+}
+
+/// A key as [`is_key`] compares it.
+#[must_use]
+pub fn fold(key: &str) -> String {
+    let fold = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).collect()
+}
+
 fn is_identifier(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
@@ -343,6 +371,7 @@ mod tests {
         assert!(error("a = [\"b\" \"c\"]").starts_with("1:10"));
         assert!(error("a\n").contains("has no value"));
         assert_eq!(error("a = ["), "1:5: this bracket is never closed");
+        assert!(error("x = 1\n\"\\u0073erver\" { enabled = true }").starts_with("2:1: this key holds an escape"));
     }
 
     #[test]
