@@ -1,10 +1,12 @@
 //! The state partition: everything that outlives a boot.
 //!
 //! It is found by its type and name in the partition tables of all disks, made at the first boot, checked at every
-//! other, grown when its disk grew. It is formatted only when it holds nothing that is recognised, or a file system
-//! whose making was interrupted, which its label tells: [`probe::UNFINISHED_LABEL`] is replaced by the final label, in
-//! one journalled write, after everything else is in place.
+//! other, grown when its disk grew. It is formatted only when it holds nothing that is recognised, not even the
+//! [`backup`] of a superblock, or a file system whose making was interrupted, which its label tells:
+//! [`probe::UNFINISHED_LABEL`] is replaced by the final label, in one journalled write, after everything else is in
+//! place.
 
+pub mod backup;
 mod layout;
 pub mod probe;
 pub mod table;
@@ -64,6 +66,10 @@ pub(super) enum StateError {
     NotOurs { device: PathBuf, content: &'static str },
     #[error("the state partition {device} is not used: {why} ({text})")]
     Broken { device: PathBuf, why: &'static str, text: String },
+    #[error(
+        "the state partition {device} is not used: its superblock is damaged, but a backup of it is there; it is not formatted; repair it from another system: e2fsck -b {block} -B {block_size} {device}"
+    )]
+    Superblock { device: PathBuf, block: u64, block_size: u64 },
     #[error(transparent)]
     Tool(#[from] tools::ToolError),
     #[error("failed to mount {device} on {path}: {source}", path = paths::STATE)]
@@ -126,7 +132,7 @@ fn on_disk() -> Result<(), StateError> {
             return finish();
         }
         Content::Ext(_) => notice!("the file system on {} was never finished: making it anew", device.display()),
-        Content::Blank | Content::Unknown => {}
+        Content::Blank | Content::Unknown => refuse_damaged(&device)?,
     }
     let size = disks::human((found.partition.last - found.partition.first + 1) * found.disk.sector);
     notice!("formatting the state partition {} ({size})", device.display());
@@ -139,6 +145,17 @@ fn on_disk() -> Result<(), StateError> {
     nix::unistd::syncfs(&root).map_err(label)?;
     sys::set_label(&root, paths::STATE_LABEL).map_err(label)?;
     nix::unistd::syncfs(&root).map_err(label)
+}
+
+/// Refuses a partition that only looks new, because its superblock is damaged.
+fn refuse_damaged(device: &Path) -> Result<(), StateError> {
+    let found = File::open(device).and_then(|mut file| backup::find(&mut file));
+    match found.map_err(|source| StateError::Open { path: device.to_owned(), source })? {
+        Some((place, ext)) if ext.label != UNFINISHED_LABEL => {
+            Err(StateError::Superblock { device: device.to_owned(), block: place.block, block_size: place.block_size })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check(device: &Path, clean: bool) -> Result<(), StateError> {
@@ -309,5 +326,27 @@ fn grow_file_system(found: &Found, ext: &probe::Ext) {
     match File::open(paths::STATE).map_err(|_| Errno::ENOENT).and_then(|dir| sys::resize_ext4(&dir, blocks)) {
         Ok(()) => notice!("the state partition grew from {old} to {new}"),
         Err(why) => warning!("failed to grow the state partition from {old} to {new}: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_partition_without_its_superblock_is_refused_unless_nobody_ever_used_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(16 << 20).unwrap();
+        refuse_damaged(file.path()).unwrap();
+        let at = 8193 * 1024;
+        file.as_file().write_all_at(&[0x53, 0xef], at + 56).unwrap();
+        file.as_file().write_all_at(b"steppe-state", at + 120).unwrap();
+        let why = refuse_damaged(file.path()).unwrap_err().to_string();
+        let repair = format!("e2fsck -b 8193 -B 1024 {}", file.path().display());
+        assert!(why.contains("it is not formatted") && why.ends_with(&repair), "{why}");
+        file.as_file().write_all_at(b"steppe-new\0\0", at + 120).unwrap();
+        refuse_damaged(file.path()).unwrap();
     }
 }

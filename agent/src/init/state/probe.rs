@@ -65,7 +65,7 @@ const OTHERS: [(&str, usize, &[u8]); 17] = [
 /// Judges the first [`WINDOW`] bytes of a device (fewer when it is smaller).
 #[must_use]
 pub fn probe(head: &[u8]) -> Content {
-    if let Some(ext) = ext(head) {
+    if let Some(ext) = head.get(1024..).and_then(superblock) {
         return Content::Ext(ext);
     }
     let other = OTHERS.iter().find(|(_, at, magic)| head.get(*at..*at + magic.len()) == Some(*magic));
@@ -76,8 +76,9 @@ pub fn probe(head: &[u8]) -> Content {
     }
 }
 
-fn ext(head: &[u8]) -> Option<Ext> {
-    let block = head.get(1024..2048)?;
+/// Reads an ext superblock, of which the first 1024 bytes count; `None` when it is none.
+pub(super) fn superblock(bytes: &[u8]) -> Option<Ext> {
+    let block = bytes.get(..1024)?;
     let u32_at = |at: usize| u64::from(u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]));
     if block[56..58] != [0x53, 0xef] {
         return None;

@@ -106,6 +106,7 @@ pub fn add_state(disk: &mut (impl Read + Write + Seek), sector: u64, guid: Guid)
     // A file system that once lay in this space must not be taken for the new partition's own.
     disk.seek(SeekFrom::Start(first * sector))?;
     disk.write_all(&vec![0; super::probe::WINDOW])?;
+    super::backup::clear(disk, first * sector, (last - first + 1) * sector)?;
     let mut new = gptman::GPT::read_from(disk, sector)?;
     new.header.update_from(disk, sector)?;
     new[number] = gptman::GPTPartitionEntry {
