@@ -91,7 +91,7 @@ fn until_well(nomad: &Nomad, limit: Duration) -> Vec<String> {
     let end = Instant::now() + limit;
     let mut awaited = Vec::new();
     loop {
-        match health::look(&api, &nomad.user, &[ADDRESS]) {
+        match health::look(&api, &nomad.user, &[ADDRESS], true) {
             Health::Well { .. } => return awaited,
             Health::Awaits { what, .. } => {
                 if awaited.last() != Some(&what) {
@@ -140,6 +140,6 @@ fn a_server_and_a_client_become_well_with_the_agents_configuration() {
     // A server that is gone: the client is not well, and starting it anew would not bring the server back.
     drop(server);
     let api = Api::new("127.0.0.1:5646", Duration::from_secs(2));
-    let health = health::look(&api, &client.user, &[ADDRESS]);
+    let health = health::look(&api, &client.user, &[ADDRESS], true);
     assert!(matches!(health, Health::Awaits { restart_helps: false, .. }), "{health:?}");
 }

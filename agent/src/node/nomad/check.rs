@@ -30,8 +30,10 @@ pub struct Summary {
     pub http_port: Option<u16>,
     /// `tls.http`: the agent, which has no TLS, cannot ask this Nomad.
     pub http_tls: bool,
-    /// `addresses.http` or `bind_addr`, when they are addresses.
-    pub http_address: Option<String>,
+    /// `bind_addr`: an address or a go-sockaddr template.
+    pub bind_addr: Option<String>,
+    /// `addresses.http`: addresses or templates. Wins over `bind_addr`, wherever the two stand.
+    pub http_addresses: Option<String>,
 }
 
 impl Summary {
@@ -112,12 +114,10 @@ impl Report {
                 }
                 "data_dir" => set(&mut self.summary.data_dir, string(value)),
                 "name" => set(&mut self.summary.name, string(value)),
-                "bind_addr" if self.summary.http_address.is_none() => {
-                    set(&mut self.summary.http_address, string(value));
-                }
+                "bind_addr" => set(&mut self.summary.bind_addr, string(value)),
                 "addresses" => {
                     for inner in blocks(value) {
-                        set(&mut self.summary.http_address, field(inner, "http").and_then(string));
+                        set(&mut self.summary.http_addresses, field(inner, "http").and_then(string));
                     }
                 }
                 "ports" => {
@@ -310,6 +310,19 @@ mod tests {
         let found = report(&["server {\n"], Role::Server).findings;
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].at, Position { line: 1, column: 8 });
+    }
+
+    #[test]
+    fn the_last_of_each_address_wins() {
+        let report = report(
+            &[
+                "server { enabled = true }\naddresses { http = \"10.0.0.1\" }\nbind_addr = \"10.0.0.2\"",
+                "addresses { http = \"{{ GetPrivateIP }}\" }\nbind_addr = \"10.0.0.3\"",
+            ],
+            Role::Server,
+        );
+        assert_eq!(report.summary.http_addresses.as_deref(), Some("{{ GetPrivateIP }}"));
+        assert_eq!(report.summary.bind_addr.as_deref(), Some("10.0.0.3"));
     }
 
     #[test]

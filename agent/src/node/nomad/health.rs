@@ -36,21 +36,22 @@ impl Health {
 }
 
 /// Looks once. A server is well when a leader is known and this server is one of the raft peers; a client when a
-/// server calls its node ready.
+/// server calls its node ready. `known` says that the address is Nomad's for sure: at a guessed one silence is no
+/// reason to start it anew.
 #[must_use]
-pub fn look(api: &Api, user: &Summary, own: &[Ipv4Addr]) -> Health {
+pub fn look(api: &Api, user: &Summary, own: &[Ipv4Addr], known: bool) -> Health {
     if user.http_tls {
         return Health::awaits("nothing: Nomad's HTTP interface speaks TLS, which the agent cannot ask", false);
     }
     let mut leader = None;
     if user.server {
-        match server(api, own) {
+        match server(api, own, known) {
             Health::Well { leader: known } => leader = known,
             unwell @ Health::Awaits { .. } => return unwell,
         }
     }
     if user.client {
-        return match client(api) {
+        return match client(api, known) {
             Health::Well { .. } => Health::Well { leader },
             unwell @ Health::Awaits { .. } => unwell,
         };
@@ -58,10 +59,10 @@ pub fn look(api: &Api, user: &Summary, own: &[Ipv4Addr]) -> Health {
     Health::Well { leader }
 }
 
-fn server(api: &Api, own: &[Ipv4Addr]) -> Health {
+fn server(api: &Api, own: &[Ipv4Addr], known: bool) -> Health {
     // Both are anonymous, even with ACLs on.
     let Some(answer) = api.get("/v1/status/leader") else {
-        return Health::awaits("an answer of Nomad's HTTP interface", true);
+        return Health::awaits("an answer of Nomad's HTTP interface", known);
     };
     let leader = match answer.json() {
         Some(Value::String(leader)) if !leader.is_empty() => leader,
@@ -78,9 +79,9 @@ fn server(api: &Api, own: &[Ipv4Addr]) -> Health {
     }
 }
 
-fn client(api: &Api) -> Health {
+fn client(api: &Api, known: bool) -> Health {
     let Some(answer) = api.get("/v1/agent/self") else {
-        return Health::awaits("an answer of Nomad's HTTP interface", true);
+        return Health::awaits("an answer of Nomad's HTTP interface", known);
     };
     if answer.status == 403 {
         // ACLs: registration cannot be seen without a token. That it knows servers is all there is.
@@ -89,7 +90,7 @@ fn client(api: &Api) -> Health {
             _ => Health::awaits("a server", true),
         };
     }
-    let Some(json) = answer.json() else { return Health::awaits("an answer of Nomad's HTTP interface", true) };
+    let Some(json) = answer.json() else { return Health::awaits("an answer of Nomad's HTTP interface", known) };
     let Some(id) = json["stats"]["client"]["node_id"].as_str().filter(|id| !id.is_empty()) else {
         return Health::awaits("Nomad's client to start", true);
     };
@@ -155,7 +156,7 @@ mod tests {
 
     fn with(answer: impl Fn(&str) -> (u16, String) + Send + 'static, user: &Summary) -> Health {
         let server = serve(answer);
-        look(&Api::new(&server.address().to_string(), Duration::from_secs(5)), user, &OWN)
+        look(&Api::new(&server.address().to_string(), Duration::from_secs(5)), user, &OWN, true)
     }
 
     fn server_user() -> Summary {
@@ -219,6 +220,18 @@ mod tests {
             &client_user(),
         );
         assert!(health.is_well());
+    }
+
+    #[test]
+    fn silence_at_a_guessed_address_is_no_reason_to_start_anew() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let api = Api::new(&nobody.to_string(), Duration::from_secs(1));
+        for user in [server_user(), client_user()] {
+            for known in [false, true] {
+                let want = Health::awaits("an answer of Nomad's HTTP interface", known);
+                assert_eq!(look(&api, &user, &OWN, known), want);
+            }
+        }
     }
 
     /// Without it, an unregistered client would stay as it is.

@@ -4,6 +4,7 @@ pub mod api;
 pub mod check;
 pub mod config;
 pub mod durable;
+pub mod endpoint;
 pub mod gate;
 pub mod guard;
 pub mod hcl;

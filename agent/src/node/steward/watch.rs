@@ -10,6 +10,7 @@ use crate::{
         nomad::{
             api::Api,
             durable,
+            endpoint::Endpoint,
             guard::Guard,
             health::{self, Health, Patience},
         },
@@ -35,7 +36,7 @@ const CLOCK: Duration = Duration::from_secs(3600);
 impl Steward {
     /// Runs for ever.
     pub(super) fn watch(&mut self, plan: &Plan) -> ! {
-        let api = Api::new(&authority(plan), ANSWER);
+        let endpoint = Endpoint::of(&plan.nomad);
         let mut guard = plan
             .nomad
             .server
@@ -48,9 +49,10 @@ impl Steward {
         let mut flushed = false;
         loop {
             let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
+            let api = Api::new(&endpoint.resolve(&own).to_string(), ANSWER);
             let health = match self.down() {
                 Some(what) => Health::Awaits { what, restart_helps: false },
-                None => health::look(&api, &plan.nomad, &own),
+                None => health::look(&api, &plan.nomad, &own, endpoint.is_known()),
             };
             if !flushed && self.nomad_unit().is_some_and(|unit| unit.state == UnitState::Ready) {
                 // It has written who it is by the time that it says `READY=1`.
@@ -156,37 +158,5 @@ impl Steward {
             now.as_secs_f64()
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
-    }
-}
-
-/// Where Nomad's HTTP interface is: on loopback, unless the user binds it to one address.
-fn authority(plan: &Plan) -> String {
-    let port = plan.nomad.http_port.unwrap_or(4646);
-    let bound = plan.nomad.http_address.as_deref().and_then(|text| {
-        let ips: Vec<std::net::IpAddr> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        ips.iter().find(|ip| ip.is_loopback()).or(ips.first()).copied()
-    });
-    match bound {
-        Some(ip) if !ip.is_unspecified() => std::net::SocketAddr::new(ip, port).to_string(),
-        _ => format!("127.0.0.1:{port}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::node::nomad::check::Summary;
-
-    #[test]
-    fn where_nomad_listens() {
-        let of = |address: Option<&str>, port| {
-            let nomad = Summary { http_address: address.map(str::to_owned), http_port: port, ..Summary::default() };
-            authority(&Plan { nomad, ..Plan::default() })
-        };
-        assert_eq!(of(None, None), "127.0.0.1:4646");
-        assert_eq!(of(Some("0.0.0.0"), Some(5646)), "127.0.0.1:5646");
-        assert_eq!(of(Some("10.0.0.1 127.0.0.1"), None), "127.0.0.1:4646");
-        assert_eq!(of(Some("10.0.0.1"), None), "10.0.0.1:4646");
-        assert_eq!(of(Some("{{ GetPrivateIP }}"), None), "127.0.0.1:4646");
     }
 }
