@@ -8,6 +8,7 @@ use std::{
         unix::{fs::PermissionsExt as _, net::UnixDatagram},
     },
     path::Path,
+    time::Duration,
 };
 
 use nix::{
@@ -17,6 +18,8 @@ use nix::{
 };
 
 use crate::notify::{self, Message};
+
+use super::stay;
 
 /// The socket.
 #[derive(Debug)]
@@ -41,8 +44,9 @@ impl Notifications {
         self.0.as_fd()
     }
 
-    /// The next datagram, with the pid of who sent it; `None` when there is none left.
-    pub(super) fn next(&self) -> Option<(i32, Vec<Message>)> {
+    /// The next datagram, with the pid of who sent it; `None` when there is none left. A datagram whose sender is not
+    /// told, as when file descriptors came with it, is given back without messages: the caller's bound counts it.
+    pub(super) fn next(&self) -> Option<(Option<i32>, Vec<Message>)> {
         let mut buffer = [0_u8; notify::MAX_DATAGRAM];
         let mut control = cmsg_space!(UnixCredentials);
         loop {
@@ -61,7 +65,9 @@ impl Notifications {
                     _ => None,
                 })
             });
-            let Some(pid) = pid else { continue };
+            if pid.is_none() {
+                return Some((None, Vec::new()));
+            }
             let mut messages = notify::parse(&buffer[..size]);
             if cut {
                 messages.pop();
@@ -71,8 +77,36 @@ impl Notifications {
     }
 }
 
+/// What is said about messages from processes that are no units: one line every ten seconds, however many they send.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    next: Duration,
+    unsaid: u64,
+}
+
+impl Strangers {
+    /// Counts a message that arrived at `now`; gives the line when it is time for one.
+    pub(super) fn count(&mut self, pid: Option<i32>, now: Duration) -> Option<String> {
+        if now < self.next {
+            self.unsaid += 1;
+            return None;
+        }
+        self.next = now + stay::REPEAT;
+        let who = pid.map_or_else(|| "an unknown process".to_owned(), |pid| format!("process {pid}"));
+        let more = match std::mem::take(&mut self.unsaid) {
+            0 => String::new(),
+            unsaid => format!(" ({unsaid} more since the last line like this)"),
+        };
+        Some(format!("{who} sent a message but is no unit: ignored{more}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
+    use nix::sys::socket::{ControlMessage, sendmsg};
+
     use super::*;
 
     #[test]
@@ -83,10 +117,42 @@ mod tests {
         assert!(socket.next().is_none());
         notify::send(&path, &[Message::Ready, Message::Phase("plan".into())]).unwrap();
         let (pid, messages) = socket.next().unwrap();
-        assert_eq!(pid, std::process::id().cast_signed());
+        assert_eq!(pid, Some(std::process::id().cast_signed()));
         assert_eq!(messages, [Message::Ready, Message::Phase("plan".into())]);
         notify::send(&path, &[Message::Ready, Message::Status("x".repeat(5000))]).unwrap();
         assert_eq!(socket.next().unwrap().1, [Message::Ready]);
         assert!(socket.next().is_none());
+    }
+
+    #[test]
+    fn each_datagram_with_a_descriptor_counts_and_does_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = Notifications::bind(&path).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        let (to, fds) = (UnixAddr::new(&path).unwrap(), [sender.as_raw_fd()]);
+        for _ in 0..2 {
+            let rights = [ControlMessage::ScmRights(&fds)];
+            let text = [IoSlice::new(b"READY=1")];
+            sendmsg(sender.as_raw_fd(), &text, &rights, MsgFlags::empty(), Some(&to)).unwrap();
+        }
+        notify::send(&path, &[Message::Ready]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(socket.next(), Some((None, Vec::new())));
+        }
+        assert_eq!(socket.next().unwrap().1, [Message::Ready]);
+        assert_eq!(socket.next(), None);
+    }
+
+    #[test]
+    fn strangers_get_one_line_in_ten_seconds() {
+        let mut strangers = Strangers::default();
+        let at = Duration::from_secs;
+        assert_eq!(strangers.count(Some(7), at(5)).unwrap(), "process 7 sent a message but is no unit: ignored");
+        assert_eq!(strangers.count(Some(7), at(6)), None);
+        assert_eq!(strangers.count(None, at(14)), None);
+        let line = strangers.count(None, at(15)).unwrap();
+        assert!(line.starts_with("an unknown process sent") && line.contains("(2 more since"), "{line}");
+        assert!(strangers.count(None, at(26)).unwrap().ends_with("ignored"));
     }
 }

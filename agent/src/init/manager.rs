@@ -23,7 +23,7 @@ use crate::{
 
 use super::{
     button::{self, Button},
-    listener::Notifications,
+    listener::{Notifications, Strangers},
     stay,
     timeline::Timeline,
     uevent::Listener,
@@ -48,6 +48,7 @@ pub(super) struct Manager {
     signals: SignalFd,
     timer: TimerFd,
     notifications: Notifications,
+    strangers: Strangers,
     events: Option<Listener>,
     buttons: Vec<Button>,
     /// Why Nomad may not be started, if it may not: said every ten seconds.
@@ -94,6 +95,7 @@ impl Manager {
             signals,
             timer,
             notifications,
+            strangers: Strangers::default(),
             events,
             buttons,
             held,
@@ -196,8 +198,11 @@ impl Manager {
         // Bounded: a program that floods the socket cannot keep init from its other work.
         for _ in 0..64 {
             let Some((pid, messages)) = self.notifications.next() else { return };
-            let Some(sender) = self.units.name_of(pid).map(str::to_owned) else {
-                info!("process {pid} sent a message but is no unit: ignored");
+            let unit = pid.and_then(|pid| Some((pid, self.units.name_of(pid)?.to_owned())));
+            let Some((pid, sender)) = unit else {
+                if let Some(line) = self.strangers.count(pid, sys::boottime()) {
+                    info!("{line}");
+                }
                 continue;
             };
             let trusted = sender == "node" || sender.starts_with("console");
