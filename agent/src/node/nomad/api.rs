@@ -28,6 +28,15 @@ impl Answer {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Somebody is there and did not answer in time.
+    Slow,
+    /// Nobody listens, or what answers does not speak HTTP.
+    Nobody,
+}
+
 /// One Nomad.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -54,8 +63,19 @@ impl Api {
     /// `GET`; `None` when there is no answer in time.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<Answer> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call().ok()?;
-        read(&mut response)
+        self.ask(path).ok()
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub fn ask(&self, path: &str) -> Result<Answer, Silence> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call().map_err(|error| match error {
+            ureq::Error::Timeout(_) => Silence::Slow,
+            _ => Silence::Nobody,
+        })?;
+        read(&mut response).ok_or(Silence::Slow)
     }
 
     /// `PUT` without a body; `None` when there is no answer in time.
@@ -92,7 +112,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let api = Api::new(&listener.local_addr().unwrap().to_string(), Duration::from_millis(300));
         let start = clock::now();
-        assert_eq!(api.get("/"), None);
+        assert_eq!(api.ask("/"), Err(Silence::Slow));
         assert!(clock::now() - start < Duration::from_secs(5));
+        drop(listener);
+        assert_eq!(api.ask("/"), Err(Silence::Nobody));
     }
 }

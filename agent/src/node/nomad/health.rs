@@ -4,7 +4,10 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use serde_json::Value;
 
-use super::{api::Api, check::Summary};
+use super::{
+    api::{Api, Silence},
+    check::Summary,
+};
 
 /// What one look gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,15 @@ pub enum Health {
 impl Health {
     fn awaits(what: impl Into<String>, restart_helps: bool) -> Self {
         Self::Awaits { what: what.into(), restart_helps }
+    }
+
+    /// The same, where a new start is no help.
+    #[must_use]
+    pub fn without_restart(self) -> Self {
+        match self {
+            Self::Awaits { what, .. } => Self::Awaits { what, restart_helps: false },
+            well @ Self::Well { .. } => well,
+        }
     }
 
     /// Whether all is well.
@@ -61,8 +73,12 @@ pub fn look(api: &Api, user: &Summary, own: &[Ipv4Addr], known: bool) -> Health 
 
 fn server(api: &Api, own: &[Ipv4Addr], known: bool) -> Health {
     // Both are anonymous, even with ACLs on.
-    let Some(answer) = api.get("/v1/status/leader") else {
-        return Health::awaits("an answer of Nomad's HTTP interface", known);
+    let answer = match api.ask("/v1/status/leader") {
+        Ok(answer) => answer,
+        // A server that is slow has work to do (a restore, an emulated processor): a new start begins it again.
+        Err(silence) => {
+            return Health::awaits("an answer of Nomad's HTTP interface", known && silence == Silence::Nobody);
+        }
     };
     let leader = match answer.json() {
         Some(Value::String(leader)) if !leader.is_empty() => leader,
@@ -232,6 +248,14 @@ mod tests {
                 assert_eq!(look(&api, &user, &OWN, known), want);
             }
         }
+    }
+
+    #[test]
+    fn a_slow_server_is_left_to_its_work() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = Api::new(&listener.local_addr().unwrap().to_string(), Duration::from_millis(300));
+        let health = look(&api, &server_user(), &OWN, true);
+        assert_eq!(health, Health::awaits("an answer of Nomad's HTTP interface", false));
     }
 
     /// Without it, an unregistered client would stay as it is.

@@ -30,6 +30,8 @@ const EAGER: Duration = Duration::from_millis(500);
 const CALM: Duration = Duration::from_secs(5);
 /// Longer than a server without a leader needs to say so (contract 6).
 const ANSWER: Duration = Duration::from_secs(7);
+/// How long Nomad may call itself starting: its `start_timeout` of 5 min, and a minute to stop and start again.
+const STARTING: Duration = Duration::from_secs(6 * 60);
 /// Between two looks at the clock.
 const CLOCK: Duration = Duration::from_secs(3600);
 
@@ -46,14 +48,19 @@ impl Steward {
         let mut waiting = Waiting::default();
         let mut clock_due = clock::now() + CLOCK;
         let mut was_well = None;
+        let mut starting_since = None;
         let mut flushed = false;
         loop {
             let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
             let api = Api::new(&endpoint.resolve(&own).to_string(), ANSWER);
-            let health = match self.down() {
+            let unit = self.nomad_unit();
+            let mut health = match unit.as_ref().and_then(down) {
                 Some(what) => Health::Awaits { what, restart_helps: false },
                 None => health::look(&api, &plan.nomad, &own, endpoint.is_known()),
             };
+            if starts(unit.as_ref(), &mut starting_since, clock::now()) {
+                health = health.without_restart();
+            }
             if !flushed && self.nomad_unit().is_some_and(|unit| unit.state == UnitState::Ready) {
                 // It has written who it is by the time that it says `READY=1`.
                 flushed = true;
@@ -86,17 +93,7 @@ impl Steward {
         }
     }
 
-    /// What init says of a Nomad that does not run: then there is nobody to ask, and starting it is init's business.
-    fn down(&self) -> Option<String> {
-        let nomad = self.nomad_unit()?;
-        let last = nomad.last_exit.as_deref().unwrap_or("it did not start");
-        match nomad.state {
-            UnitState::BackOff | UnitState::Degraded => Some(format!("Nomad to stay up ({last})")),
-            UnitState::Stopped | UnitState::Stopping => Some("Nomad to be started again (it was asked to stop)".into()),
-            UnitState::Waiting | UnitState::Starting | UnitState::Ready => None,
-        }
-    }
-
+    /// What init says of Nomad.
     fn nomad_unit(&self) -> Option<UnitStatus> {
         let text = fs::read(self.root.join(paths::INIT_STATUS.trim_start_matches('/'))).ok()?;
         let status: InitStatus = serde_json::from_slice(&text).ok()?;
@@ -158,5 +155,47 @@ impl Steward {
             now.as_secs_f64()
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
+    }
+}
+
+/// What is awaited of a Nomad that does not run: then there is nobody to ask, and starting it is init's business.
+fn down(nomad: &UnitStatus) -> Option<String> {
+    let last = nomad.last_exit.as_deref().unwrap_or("it did not start");
+    match nomad.state {
+        UnitState::BackOff | UnitState::Degraded => Some(format!("Nomad to stay up ({last})")),
+        UnitState::Stopped | UnitState::Stopping => Some("Nomad to be started again (it was asked to stop)".into()),
+        UnitState::Waiting | UnitState::Starting | UnitState::Ready => None,
+    }
+}
+
+/// Whether Nomad is on its way up, for no longer than that may take; `since` is kept from look to look.
+fn starts(nomad: Option<&UnitStatus>, since: &mut Option<Duration>, now: Duration) -> bool {
+    if nomad.is_none_or(|unit| unit.state != UnitState::Starting) {
+        *since = None;
+        return false;
+    }
+    now.saturating_sub(*since.get_or_insert(now)) < STARTING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(state: UnitState) -> UnitStatus {
+        UnitStatus { name: "nomad".into(), state, pid: None, restarts: 0, last_exit: None, message: None }
+    }
+
+    #[test]
+    fn a_start_has_its_time_and_no_more() {
+        let s = Duration::from_secs;
+        let (starting, ready) = (unit(UnitState::Starting), unit(UnitState::Ready));
+        let mut since = None;
+        assert!(starts(Some(&starting), &mut since, s(10)));
+        assert!(starts(Some(&starting), &mut since, s(10 + 359)));
+        assert!(!starts(Some(&starting), &mut since, s(10 + 360)));
+        assert!(!starts(Some(&ready), &mut since, s(400)));
+        assert!(starts(Some(&starting), &mut since, s(401)), "a new start has its own time");
+        assert!(!starts(None, &mut since, s(402)));
+        assert!(down(&unit(UnitState::BackOff)).is_some() && down(&starting).is_none());
     }
 }
