@@ -122,7 +122,12 @@ impl Steward {
         let mut waiting = Waiting::default();
         let start = clock::now();
         self.report.awaits(Some(&what));
-        let result = gate::wait(&plan.nomad.servers, plan.nomad.http_port, GATE, |_| waiting.tick(&what));
+        let result = if plan.nomad.http_tls {
+            // Its servers speak TLS as well, which the agent cannot.
+            Gate::Unknown
+        } else {
+            gate::wait(&plan.nomad.servers, plan.nomad.http_port, GATE, |_| waiting.tick(&what))
+        };
         self.report.awaits(None);
         match result {
             Gate::Open(after) if after > Duration::from_secs(1) => {

@@ -292,3 +292,16 @@ fn a_client_is_held_back_until_the_servers_have_a_key() {
     machine.init.set_read_timeout(Some(LIMIT)).unwrap();
     machine.messages_until(&start());
 }
+
+/// The agent has no TLS: without the exception the client would start only when the gate gives up, after 90 s.
+#[test]
+fn a_client_with_tls_is_not_held_back() {
+    let (seed, _) = seed(
+        "#cloud-config\nhostname: c\nwrite_files:\n- path: /etc/nomad.d/c.hcl\n  content: |\n    client {\n      enabled = true\n      \
+         servers = [\"127.0.0.1:1\"]\n    }\n    tls { http = true }\n",
+    );
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Client, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.messages_until(&start());
+}
