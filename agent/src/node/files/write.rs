@@ -31,7 +31,7 @@ pub fn apply(root: &Path, files: &[File], accounts: &Accounts) -> Result<Vec<Not
     let mut notes = Vec::new();
     // `append` adds to what the image or an earlier entry wrote, not to what an earlier run of this program wrote.
     let mut begun = HashSet::new();
-    for file in files {
+    for (n, file) in files.iter().enumerate() {
         let (owner, mode) = match accounts.owner(&file.user, &file.group) {
             Some(owner) => (owner, file.mode),
             None => {
@@ -44,7 +44,11 @@ pub fn apply(root: &Path, files: &[File], accounts: &Accounts) -> Result<Vec<Not
         let target = prepare(root, &file.path, owner)?;
         let mut content = Vec::new();
         if file.append {
-            content = existing(root, &target, &file.path, begun.contains(&file.path))?;
+            let first = !begun.contains(&file.path);
+            content = existing(root, &target, &file.path, first)?;
+            if first {
+                forget_earlier_run(&mut content, &files[n..]);
+            }
         }
         content.extend_from_slice(&file.content.0);
         begun.insert(file.path.clone());
@@ -57,16 +61,31 @@ pub fn apply(root: &Path, files: &[File], accounts: &Accounts) -> Result<Vec<Not
     Ok(notes)
 }
 
-/// What `append` adds to. A first append to a file of `/etc` starts from the image's own version.
-fn existing(root: &Path, target: &Path, path: &str, begun: bool) -> Result<Vec<u8>, FileError> {
+/// What `append` adds to. The first append to a file of `/etc`, which is made anew at every boot, starts from the
+/// image's own version, and from nothing where there is none.
+fn existing(root: &Path, target: &Path, path: &str, first: bool) -> Result<Vec<u8>, FileError> {
     let template = path
         .strip_prefix("/etc/")
-        .map(|rest| root.join(crate::paths::ETC_TEMPLATE.trim_start_matches('/')).join(rest))
-        .filter(|template| !begun && template.is_file());
+        .filter(|_| first)
+        .map(|rest| root.join(crate::paths::ETC_TEMPLATE.trim_start_matches('/')).join(rest));
     let source = template.as_deref().unwrap_or(target);
     match fs::read(source) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.map_err(FileError::io("read", source)),
+    }
+}
+
+/// Takes off what an earlier run has appended, whole or as far as it came: files outside `/etc` outlive the boot, and
+/// every boot, restart and retry applies the same user-data. `files` begins with the append that comes first now.
+fn forget_earlier_run(content: &mut Vec<u8>, files: &[File]) {
+    let path = &files[0].path;
+    let appends: Vec<&File> = files.iter().filter(|f| f.path == *path).take_while(|f| f.append).collect();
+    for count in (1..=appends.len()).rev() {
+        let added: Vec<u8> = appends[..count].iter().flat_map(|f| f.content.0.iter().copied()).collect();
+        if content.ends_with(&added) {
+            content.truncate(content.len() - added.len());
+            return;
+        }
     }
 }
 
@@ -180,6 +199,35 @@ mod tests {
         for _ in 0..2 {
             apply(dir.path(), &[append("b\n"), append("c\n")], &accounts).unwrap();
             assert_eq!(fs::read_to_string(dir.path().join("etc/hosts")).unwrap(), "a\nb\nc\n");
+        }
+    }
+
+    #[test]
+    fn append_without_a_template_starts_from_nothing_at_every_run() {
+        let (dir, accounts) = setup();
+        let append = |text: &str| File { append: true, ..file("/etc/nomad.d/a.hcl", text) };
+        for text in ["b\n", "new\n"] {
+            apply(dir.path(), &[append(text), append("c\n")], &accounts).unwrap();
+            let got = fs::read_to_string(dir.path().join("etc/nomad.d/a.hcl")).unwrap();
+            assert_eq!(got, format!("{text}c\n"));
+        }
+    }
+
+    /// `/opt` is on the disk: without this, every boot would make the file longer.
+    #[test]
+    fn append_to_a_file_that_outlives_the_boot_happens_once() {
+        let (dir, accounts) = setup();
+        let append = |text: &str| File { append: true, ..file("/opt/list", text) };
+        let files = [append("b\n"), file("/etc/x", "x"), append("c\n"), append("c\n")];
+        let read = || fs::read_to_string(dir.path().join("opt/list")).unwrap();
+        fs::create_dir(dir.path().join("opt")).unwrap();
+        // What was there, and the same after a run that ended behind its first or its last entry.
+        for before in ["a\n", "a\nb\n", "a\nb\nc\nc\n"] {
+            fs::write(dir.path().join("opt/list"), before).unwrap();
+            for _ in 0..2 {
+                apply(dir.path(), &files, &accounts).unwrap();
+                assert_eq!(read(), "a\nb\nc\nc\n", "from {before:?}");
+            }
         }
     }
 }
