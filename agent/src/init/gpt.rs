@@ -244,7 +244,7 @@ fn read_at(disk: &mut (impl io::Read + io::Seek), sector: u64, lba: u64) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Cursor;
 
     use proptest::prelude::*;

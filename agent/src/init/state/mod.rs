@@ -9,21 +9,21 @@
 pub mod backup;
 mod layout;
 pub mod probe;
+mod search;
 pub mod table;
 pub mod tools;
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::MetadataExt as _,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
-    sys::stat::{major, minor},
 };
 
 use crate::{
@@ -35,12 +35,13 @@ use crate::{
 
 use super::{
     disks::{self, Disk},
-    gpt::{Guid, Partition, Table},
+    gpt::{Guid, Partition},
     system,
     timeline::seconds,
     uevent::Listener,
 };
 use probe::{Content, UNFINISHED_LABEL};
+use search::Found;
 use table::Durable;
 use tools::Check;
 
@@ -48,6 +49,11 @@ use tools::Check;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A first boot makes a partition only when no disk has appeared for this long: the real one may be just behind.
 const QUIET: Duration = Duration::from_millis(100);
+/// A blank disk that is not the root's is used only when no disk has appeared for this long: nothing but its emptiness
+/// says that it is meant, and the one with the state may be slower.
+const BLANK_QUIET: Duration = Duration::from_secs(3);
+/// Time between two attempts.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the node has no state partition.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +62,12 @@ pub(super) enum StateError {
         "there is no state partition and no room for one ({0}): add a blank disk or enlarge the root's, or boot with steppe.state=tmpfs"
     )]
     NoRoom(String),
+    #[error("the disk {disk} may hold the state but cannot be read: {source}")]
+    Unreadable { disk: String, source: io::Error },
+    #[error(
+        "more than one disk has a state partition and none of them is the root's ({0}): none is used; remove all but one"
+    )]
+    Several(String),
     #[error("failed to make the state partition on {disk}: {source}")]
     Create { disk: String, source: table::TableError },
     #[error("failed to open {path}: {source}")]
@@ -80,14 +92,6 @@ pub(super) enum StateError {
     Label { device: PathBuf, source: Errno },
     #[error("failed to bind {path} of the state partition over /{name}: {source}", path = paths::STATE)]
     Bind { name: &'static str, source: Errno },
-}
-
-/// A state partition and the disk it lies on.
-#[derive(Debug)]
-struct Found {
-    disk: Disk,
-    table: Table,
-    partition: Partition,
 }
 
 /// Brings `/state` up. When that fails, the directories still work, in memory, so that the node can be reached and can
@@ -189,77 +193,84 @@ fn read_head(device: &Path) -> io::Result<Vec<u8>> {
 /// Looks for the state partition; makes one when there is none. Disks may appear while it looks.
 fn find_or_create() -> Result<Found, StateError> {
     let listener = Listener::open().map_err(|why| warning!("disks that appear later are not seen: {why}")).ok();
+    let listener = listener.as_ref();
     let end = sys::boottime() + PATIENCE;
     let mut told = false;
     loop {
-        if let Some(found) = find() {
-            return Ok(found);
-        }
-        let another = listener.as_ref().is_some_and(|listener| listener.wait_for("block", QUIET));
-        if another {
-            continue;
-        }
-        if let Some(found) = create()? {
-            return Ok(found);
-        }
         let left = end.saturating_sub(sys::boottime());
+        let why = match attempt(listener) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) if !left.is_zero() => continue,
+            Ok(None) => return Err(no_room()),
+            Err(why @ (StateError::NoRoom(_) | StateError::Unreadable { .. })) if !left.is_zero() => why,
+            Err(why) => return Err(why),
+        };
         if !told {
-            notice!("no state partition and no room for one; waiting up to {} s for a disk", left.as_secs());
+            notice!("waiting up to {} s for a disk: {why}", left.as_secs());
             told = true;
         }
-        let waited = listener.as_ref().is_some_and(|listener| !left.is_zero() && listener.wait_for("block", left));
-        if !waited {
-            return Err(StateError::NoRoom(disks::describe(Path::new("/sys"))));
+        // A disk that could not be read is read again; nothing tells when it can be.
+        quiet(listener, left.min(RETRY));
+    }
+}
+
+fn no_room() -> StateError {
+    StateError::NoRoom(disks::describe(Path::new("/sys")))
+}
+
+/// Looks once; `None` when a disk appeared meanwhile.
+fn attempt(listener: Option<&Listener>) -> Result<Option<Found>, StateError> {
+    if let Some(found) = search::state()? {
+        return Ok(Some(found));
+    }
+    if !quiet(listener, QUIET) {
+        return Ok(None);
+    }
+    if let Some(found) = create_beside_root()? {
+        return Ok(Some(found));
+    }
+    if search::blank_disk()?.is_none() {
+        return Err(no_room());
+    }
+    if !quiet(listener, BLANK_QUIET) {
+        return Ok(None);
+    }
+    // That was a long time: what was true before it is looked at again.
+    if let Some(found) = search::state()? {
+        return Ok(Some(found));
+    }
+    let disk = search::blank_disk()?.ok_or_else(no_room)?;
+    claim(&disk).map(Some)
+}
+
+/// Waits for `time` or until a disk appears; true when none did.
+fn quiet(listener: Option<&Listener>, time: Duration) -> bool {
+    match listener {
+        Some(listener) => !listener.wait_for("block", time),
+        None => {
+            thread::sleep(time);
+            true
         }
     }
 }
 
-fn find() -> Option<Found> {
-    let all = disks::list(Path::new("/sys")).into_iter().filter_map(|disk| {
-        let table = disk.table().ok()?;
-        let partition = state_partition(&table)?.clone();
-        Some(Found { disk, table, partition })
-    });
-    let mut all: Vec<Found> = all.collect();
-    if all.len() > 1 {
-        let names: Vec<&str> = all.iter().map(|found| found.disk.name.as_str()).collect();
-        warning!("more than one disk has a state partition: {}", names.join(", "));
+/// Makes the partition on the root's disk; `None` when there is no such disk or no room on it.
+fn create_beside_root() -> Result<Option<Found>, StateError> {
+    let Some(disk) = search::root_disk().filter(|disk| !disk.read_only) else { return Ok(None) };
+    match create_on(&disk) {
+        Err(StateError::Create { source: table::TableError::NoRoom, .. }) => Ok(None),
+        other => other.map(Some),
     }
-    let root = root_disk();
-    let at = all.iter().position(|found| root.as_ref() == Some(&found.disk)).unwrap_or(0);
-    (at < all.len()).then(|| all.swap_remove(at))
 }
 
-fn state_partition(table: &Table) -> Option<&Partition> {
-    let type_guid = Guid::parse(paths::STATE_TYPE_GUID);
-    table.partitions.iter().find(|p| Some(p.type_guid) == type_guid && p.name == paths::STATE_LABEL)
-}
-
-/// The disk that the root file system is on; none when it came with the initramfs.
-fn root_disk() -> Option<Disk> {
-    let device = fs::metadata("/").ok()?.dev();
-    disks::of_device(Path::new("/sys"), major(device), minor(device))
-}
-
-/// Makes the partition: on the root's disk when that has room, else on a disk that holds nothing at all. `None` when
-/// there is neither.
-fn create() -> Result<Option<Found>, StateError> {
-    if let Some(disk) = root_disk().filter(|disk| !disk.read_only) {
-        match create_on(&disk) {
-            Err(StateError::Create { source: table::TableError::NoRoom, .. }) => {}
-            other => return other.map(Some),
-        }
-    }
-    let blank = disks::list(Path::new("/sys"))
-        .into_iter()
-        .find(|disk| !disk.read_only && disk.size >= table::SMALLEST + (4 << 20) && is_blank(disk).unwrap_or(false));
-    let Some(disk) = blank else { return Ok(None) };
+/// Makes the partition on a disk that holds nothing at all.
+fn claim(disk: &Disk) -> Result<Found, StateError> {
     let failed = |source| StateError::Create { disk: disk.name.clone(), source };
-    let mut file = open(&disk)?;
+    let mut file = open(disk)?;
     let guid = system::random().map(Guid).map_err(|why| failed(why.into()))?;
     notice!("the disk {} ({}) is blank: using it for the state", disk.name, disks::human(disk.size));
     table::initialise(&mut file, disk.sector, guid).map_err(failed)?;
-    create_on(&disk).map(Some)
+    create_on(disk)
 }
 
 fn open(disk: &Disk) -> Result<Durable, StateError> {
@@ -286,21 +297,6 @@ fn tell_kernel(disk: &Disk, file: &File, change: PartitionChange, partition: &Pa
         number: partition.number,
         source,
     })
-}
-
-/// Whether a disk holds nothing: no partitions, and only zero bytes at its start and its end.
-fn is_blank(disk: &Disk) -> io::Result<bool> {
-    const EDGE: u64 = 1 << 20;
-    let mut file = File::open(disk.node())?;
-    for at in [SeekFrom::Start(0), SeekFrom::End(-(1 << 20))] {
-        file.seek(at)?;
-        let mut bytes = Vec::new();
-        (&file).take(EDGE).read_to_end(&mut bytes)?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Extends the partition when the space behind it became free: the disk was enlarged.
