@@ -36,7 +36,7 @@ impl Report {
         }
         let path = self.root.join(paths::NODE_STATUS.trim_start_matches('/'));
         let json = serde_json::to_vec_pretty(&self.status).unwrap_or_default();
-        match write_atomically(&path, &json, 0o644) {
+        match write_atomically(&path, &json, 0o600) {
             Ok(()) => self.written = Some(self.status.clone()),
             Err(error) => warning!("{error}"),
         }

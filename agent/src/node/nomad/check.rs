@@ -1,8 +1,11 @@
 //! What the user's files say to Nomad, held against the promise of the image's role.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::hcl::{self, Item, Value, fold, is_key};
+use super::{
+    guard::is_address,
+    hcl::{self, Item, Value, fold, is_key},
+};
 use crate::{
     facts::Role,
     node::userdata::{Finding, Position, Verdict},
@@ -19,8 +22,10 @@ pub struct Summary {
     /// `server.bootstrap_expect`.
     pub bootstrap_expect: Option<u32>,
     /// `server.server_join.retry_join`, `server.retry_join`, `server_join.start_join`.
+    #[serde(serialize_with = "addresses")]
     pub join: Vec<String>,
     /// `client.servers` and `client.server_join.retry_join`.
+    #[serde(serialize_with = "addresses")]
     pub servers: Vec<String>,
     /// `data_dir`.
     pub data_dir: Option<String>,
@@ -42,6 +47,11 @@ impl Summary {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Only what is an address: a discovery string (`provider=aws secret_access_key=...`) holds secrets.
+fn addresses<S: Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().filter(|name| is_address(name)))
 }
 
 /// A summary and what is wrong.
@@ -323,6 +333,14 @@ mod tests {
         );
         assert_eq!(report.summary.http_addresses.as_deref(), Some("{{ GetPrivateIP }}"));
         assert_eq!(report.summary.bind_addr.as_deref(), Some("10.0.0.3"));
+    }
+
+    #[test]
+    fn discovery_strings_are_not_shown() {
+        let text = "server { enabled = true retry_join = [\"a\", \"provider=aws secret_access_key=hunter2\"] }\n\
+                    client { servers = [\"provider=x token=hunter2\", \"b:4647\"] }";
+        let json = serde_json::to_value(report(&[text], Role::Dev).summary).unwrap();
+        assert_eq!((&json["join"], &json["servers"]), (&serde_json::json!(["a"]), &serde_json::json!(["b:4647"])));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Guard {
 }
 
 /// Names and addresses only: `provider=...` is for Nomad's own discovery.
-fn is_address(name: &str) -> bool {
+pub(crate) fn is_address(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', ' ', '{', '/'])
 }
 

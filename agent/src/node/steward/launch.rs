@@ -12,6 +12,7 @@ use crate::{
             config::{Facts, agent_json},
             durable,
             gate::{self, Gate},
+            guard::is_address,
             unit::unit,
         },
         report::Waiting,
@@ -118,7 +119,9 @@ impl Steward {
             // This process was started again; Nomad runs.
             return;
         }
-        let what = format!("a server that can register clients: {}", plan.nomad.servers.join(", "));
+        // Not the discovery strings, which may hold secrets.
+        let names: Vec<&str> = plan.nomad.servers.iter().filter(|name| is_address(name)).map(String::as_str).collect();
+        let what = format!("a server that can register clients: {}", names.join(", "));
         let mut waiting = Waiting::default();
         let start = clock::now();
         self.report.awaits(Some(&what));

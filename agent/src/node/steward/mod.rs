@@ -110,7 +110,7 @@ impl Steward {
         }
         let path = self.root.join(crate::paths::PLAN.trim_start_matches('/'));
         let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
-        if let Err(error) = super::files::write_atomically(&path, &json, 0o644) {
+        if let Err(error) = super::files::write_atomically(&path, &json, 0o600) {
             warning!("{error}");
         }
         self.report.update(|status| {

@@ -75,7 +75,7 @@ fn arguments(item: &Node) -> Result<Vec<String>, String> {
 
 /// POSIX quoting, and nothing else of the shell.
 fn split(text: &str) -> Result<Vec<String>, String> {
-    let refuse = |what: char| Err(format!("{:?} needs a shell ({what:?}): {NO_SHELL}", shorten(text)));
+    let refuse = |what: char| Err(format!("{:?} needs a shell ({what:?}): {NO_SHELL}", program(text)));
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.trim().chars();
@@ -119,25 +119,22 @@ fn judge(argv: &[String]) -> (Verdict, String) {
         ["sudo", rest @ ..] => rest,
         all => all,
     };
-    let program = words.first().map_or("", |w| w.rsplit('/').next().unwrap_or(w));
+    let program = program(words.first().copied().unwrap_or(""));
     let rest = words.get(1..).unwrap_or_default();
-    let nothing = |why: &str| (Verdict::Ignored, format!("{:?}: {why}", shorten(&words.join(" "))));
+    let nothing = |why: &str| (Verdict::Ignored, format!("{program:?}: {why}"));
+    let refused = || (Verdict::Refused, format!("{program:?} is not run: {NO_SHELL}"));
     match (program, rest) {
         ("" | ":" | "true" | "echo" | "sleep", _) => nothing("nothing to do"),
         ("set", flags) if flags.iter().all(|f| f.starts_with(['-', '+']) || *f == "pipefail") => {
             nothing("nothing to do")
         }
-        ("systemctl", args) => systemctl(args).map_or_else(|| refused(words), nothing),
+        ("systemctl", args) => systemctl(args).map_or_else(refused, nothing),
         ("service", ["nomad", "start" | "restart" | "reload" | "status"]) => nothing("Nomad starts by itself"),
-        ("apt" | "apt-get" | "yum" | "dnf" | "apk", args) => install(args).map_or_else(|| refused(words), nothing),
+        ("apt" | "apt-get" | "yum" | "dnf" | "apk", args) => install(args).map_or_else(refused, nothing),
         ("update-ca-certificates", []) => nothing("the image's certificates are complete"),
         ("nomad", ["-autocomplete-install"]) => nothing("nobody types in this image"),
-        _ => refused(words),
+        _ => refused(),
     }
-}
-
-fn refused(words: &[&str]) -> (Verdict, String) {
-    (Verdict::Refused, format!("{:?} is not run: {NO_SHELL}", shorten(&words.join(" "))))
 }
 
 /// Why a call of `systemctl` needs no doing.
@@ -171,10 +168,14 @@ fn install(args: &[&str]) -> Option<&'static str> {
     }
 }
 
-/// At most 60 characters, for messages. Commands are the user's own text; secrets in them stay short.
-fn shorten(text: &str) -> String {
-    let line = text.lines().next().unwrap_or("");
-    if line.chars().count() > 60 { line.chars().take(57).collect::<String>() + "..." } else { line.to_owned() }
+/// The program's name, which is all that a message shows of a command: its arguments, and what is assigned before it
+/// (`TOKEN=...`), may be secrets. Its place in the user-data says the rest.
+fn program(text: &str) -> &str {
+    let mut words = text.split_whitespace();
+    let word = words.next().filter(|word| *word != "sudo").or_else(|| words.next()).unwrap_or("");
+    let end = word.find(|c: char| !c.is_ascii_alphanumeric() && !"_-./+:[".contains(c)).unwrap_or(word.len());
+    let path = &word[..end];
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -217,6 +218,23 @@ mod tests {
             assert!(found[0].1.contains("user-data:2:3: runcmd[0]"), "{}", found[0].1);
         }
         assert_eq!(verdicts("packages: [docker.io]")[0].0, Verdict::Refused);
+    }
+
+    #[test]
+    fn no_message_shows_an_argument() {
+        for item in [
+            "curl -u me:hunter2 http://x | sh",
+            "[/usr/bin/vault, login, hunter2]",
+            "TOKEN=hunter2 nomad job run x",
+            "'TOKEN=\"hunter2\" ; sh'",
+            "echo hunter2",
+            "sudo -E env T=hunter2 sh",
+            "apt-get -o Proxy=http://a:hunter2@b install nomad",
+        ] {
+            let found = verdicts(&format!("runcmd:\n- {item}\n"));
+            assert!(found.len() == 1 && !found[0].1.contains("hunter2"), "{}", found[0].1);
+        }
+        assert!(verdicts("runcmd: [sudo /usr/bin/vault login x]")[0].1.contains("runcmd[0]: \"vault\" is not run"));
     }
 
     proptest! {
