@@ -4,7 +4,13 @@ use std::{process::ExitCode, time::Duration};
 
 use agent::facts::Role;
 use anyhow::ensure;
-use qemu::{MachineSpec, lab::Lab, services::DhcpMode, volume::Seed, volume::SeedMedium};
+use qemu::{
+    MachineSpec,
+    lab::Lab,
+    services::DhcpMode,
+    volume::{self, Seed, SeedMedium},
+};
+use serde_json::json;
 use tests::{
     cluster::{CLIENT_DATA, Cluster, LONE_SERVER_DATA, SERVER_DATA, leads, machine},
     images::Image,
@@ -24,6 +30,7 @@ fn main() -> ExitCode {
             ("the_disk_boots_through_uefi_firmware_from_an_iso_seed", boots_by_uefi),
             ("the_netboot_pair_boots_with_its_state_on_a_blank_disk", boots_by_netboot),
             ("without_metadata_a_node_waits_and_goes_on_when_it_appears", waits_for_metadata),
+            ("without_any_source_a_node_waits_and_goes_on_when_a_volume_is_plugged_in", waits_for_a_volume),
             ("without_dhcp_a_node_waits_and_goes_on_when_it_answers", waits_for_dhcp),
             ("a_client_waits_for_names_and_goes_on_when_they_appear", waits_for_names),
             ("state_survives_a_power_loss_at_first_boot_and_the_reset_button", state_survives),
@@ -137,6 +144,29 @@ fn waits_for_metadata((): &mut ()) -> anyhow::Result<()> {
     site.put("/late/meta-data", "instance-id: i-late\nlocal-hostname: late\n");
     let line = cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
     ensure!(line.contains("name=late"), "{line}");
+    Ok(())
+}
+
+fn waits_for_a_volume((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let mut spec = lone_server(name, "")?.medium(SeedMedium::None);
+    // A slot into which a drive can be plugged while the machine runs.
+    spec.extra = ["-device", "pcie-root-port,id=socket,chassis=9"].map(Into::into).to_vec();
+    let cluster = Cluster::start([spec])?;
+    let line = cluster.wait_console(name, "waiting for", cluster.limit(BOOT))?;
+    ensure!(line.contains("cidata"), "{line}");
+
+    let seed = cluster.lab().directory().join("late.img");
+    let files: [(&str, &[u8]); 2] =
+        [("meta-data", b"instance-id: i-plug\n"), ("user-data", LONE_SERVER_DATA.as_bytes())];
+    volume::save(&seed, volume::vfat(volume::LABEL, &files))?;
+    let vm = cluster.lab().machine(name).vm()?;
+    let file = json!({ "driver": "file", "filename": seed.to_string_lossy() });
+    vm.qmp()
+        .execute("blockdev-add", &json!({ "driver": "raw", "node-name": "late", "read-only": true, "file": file }))?;
+    vm.qmp()
+        .execute("device_add", &json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket", "id": "late" }))?;
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
     Ok(())
 }
 
