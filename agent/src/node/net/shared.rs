@@ -32,6 +32,14 @@ impl View {
         self.leases.iter().find(|(_, lease)| has_default(lease)).or_else(|| self.leases.first())
     }
 
+    /// Whether every link with a carrier has a lease: then [`View::primary`] does not depend on which server answered
+    /// first.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let has_lease = |name: &str| self.leases.iter().any(|(leased, _)| leased == name);
+        self.links.iter().all(|(name, carrier)| !carrier || has_lease(name))
+    }
+
     /// All addresses.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.leases.iter().map(|(_, lease)| lease.address)

@@ -26,6 +26,9 @@ use crate::{
 /// Time that a client waits for the servers before it starts anyway.
 const GATE: Duration = Duration::from_secs(90);
 
+/// Time that the other links get for their leases after the first one has its own.
+const SETTLE: Duration = Duration::from_secs(2);
+
 impl Steward {
     /// Starts Nomad; waits for an address as long as it takes.
     pub(super) fn launch(&mut self, plan: &Plan) {
@@ -60,6 +63,9 @@ impl Steward {
             self.report.awaits(Some(&what));
             waiting.tick(&what);
         };
+        // The address goes into Nomad's configuration: it must be the same at every boot.
+        self.shared.wait(SETTLE, |view| view.is_settled().then_some(()));
+        let found = self.shared.view().primary().cloned().unwrap_or(found);
         self.report.awaits(None);
         self.report_addresses();
         found

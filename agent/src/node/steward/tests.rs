@@ -18,7 +18,10 @@ use crate::{
     node::{
         clock,
         datasource::Platform,
-        net::{Shared, dhcp::Lease},
+        net::{
+            Shared,
+            dhcp::{Lease, Route},
+        },
         options::Options,
         report::Report,
         testing::{Server, serve},
@@ -308,4 +311,26 @@ fn a_client_with_tls_is_not_held_back() {
     machine.give_lease();
     machine.boot(Role::Client, &format!("ds=nocloud;s=http://{}/", seed.address()));
     machine.messages_until(&start());
+}
+
+/// The lease without a way out comes first; the node speaks from the other one all the same.
+#[test]
+fn of_two_links_the_one_with_a_default_route_is_taken() {
+    let (seed, _) = seed(&user_data(1));
+    let machine = Machine::new();
+    machine.shared.update(|view| view.links = vec![("eth0".into(), true), ("eth1".into(), true)]);
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.messages_until(&Message::Phase("files".into()));
+    // From here to the choice of an address nothing is waited for but the second link.
+    thread::sleep(Duration::from_millis(300));
+    let address = Ipv4Addr::new(192, 168, 7, 2);
+    let route = Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Ipv4Addr::new(192, 168, 7, 1) };
+    machine.shared.update(|view| {
+        view.leases.push(("eth1".into(), Lease { address, routes: vec![route], ..lease() }));
+        view.changes += 1;
+    });
+    machine.messages_until(&start());
+    let config: serde_json::Value = serde_json::from_str(&machine.read(paths::NOMAD_AGENT_CONFIG)).unwrap();
+    assert_eq!(config["advertise"]["rpc"], "192.168.7.2");
 }
