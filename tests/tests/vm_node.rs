@@ -164,8 +164,10 @@ fn waits_for_a_volume((): &mut ()) -> anyhow::Result<()> {
     let file = json!({ "driver": "file", "filename": seed.to_string_lossy() });
     vm.qmp()
         .execute("blockdev-add", &json!({ "driver": "raw", "node-name": "late", "read-only": true, "file": file }))?;
-    vm.qmp()
-        .execute("device_add", &json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket", "id": "late" }))?;
+    vm.qmp().execute(
+        "device_add",
+        &json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket", "id": "late" }),
+    )?;
     cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
     Ok(())
 }

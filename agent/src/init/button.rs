@@ -47,6 +47,23 @@ impl Button {
     }
 }
 
+/// Reads those of the buttons for which `ready` is true, in their order, and forgets the devices that are gone. Whether
+/// one was pressed.
+pub(super) fn any_pressed(buttons: &mut Vec<Button>, mut ready: impl FnMut(usize) -> bool) -> bool {
+    let mut pressed = false;
+    let mut index = 0;
+    buttons.retain_mut(|button| {
+        index += 1;
+        if !ready(index - 1) {
+            return true;
+        }
+        let read = button.read();
+        pressed |= read == Some(true);
+        read.is_some()
+    });
+    pressed
+}
+
 /// Whether an event is the power key going down.
 fn is_press(event: &[u8]) -> bool {
     let number = |at: usize| event.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));

@@ -40,6 +40,21 @@ pub(super) struct Request {
     pub(super) by: String,
 }
 
+impl Request {
+    pub(super) fn by_button() -> Self {
+        Self { power: Power::Off, by: "the power button".into() }
+    }
+}
+
+/// What a signal asks for; `None` when it does not end the machine.
+pub(super) fn wish(signal: u32) -> Option<Request> {
+    match i32::try_from(signal).ok().and_then(|number| Signal::try_from(number).ok())? {
+        Signal::SIGINT => Some(Request { power: Power::Reboot, by: "Ctrl-Alt-Del".into() }),
+        signal @ (Signal::SIGTERM | Signal::SIGPWR) => Some(Request { power: Power::Off, by: signal.to_string() }),
+        _ => None,
+    }
+}
+
 /// Everything that the loop holds.
 #[derive(Debug)]
 pub(super) struct Manager {
@@ -179,19 +194,16 @@ impl Manager {
 
     fn read_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            match i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
-                Some(Signal::SIGCHLD) => {}
-                Some(Signal::SIGINT) => self.ask(Power::Reboot, "Ctrl-Alt-Del".into()),
-                Some(signal @ (Signal::SIGTERM | Signal::SIGPWR)) => self.ask(Power::Off, signal.to_string()),
-                _ => {}
+            if let Some(request) = wish(info.ssi_signo) {
+                self.ask(request);
             }
         }
         self.units.reap();
     }
 
     /// The first wish counts.
-    fn ask(&mut self, power: Power, by: String) {
-        self.request.get_or_insert(Request { power, by });
+    fn ask(&mut self, request: Request) {
+        self.request.get_or_insert(request);
     }
 
     fn read_notifications(&mut self) {
@@ -220,7 +232,7 @@ impl Manager {
             Message::Other(_) => {}
             _ if !trusted => info!("{sender} asked for {}: ignored", message.line()),
             Message::Phase(phase) => self.timeline.mark(&phase),
-            Message::Power(power) => self.ask(power, sender.to_owned()),
+            Message::Power(power) => self.ask(Request { power, by: sender.to_owned() }),
             Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
                 self.nomad_wanted = true;
                 self.next_held_message.get_or_insert(sys::boottime());
@@ -252,18 +264,8 @@ impl Manager {
     }
 
     fn read_buttons(&mut self, ready: &[bool]) {
-        let mut pressed = false;
-        let mut ready = ready.iter();
-        self.buttons.retain_mut(|button| {
-            if !ready.next().is_some_and(|ready| *ready) {
-                return true;
-            }
-            let read = button.read();
-            pressed |= read == Some(true);
-            read.is_some()
-        });
-        if pressed {
-            self.ask(Power::Off, "the power button".into());
+        if button::any_pressed(&mut self.buttons, |at| ready.get(at) == Some(&true)) {
+            self.ask(Request::by_button());
         }
     }
 

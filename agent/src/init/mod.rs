@@ -8,6 +8,7 @@ pub mod button;
 pub mod disks;
 mod early;
 pub mod etc;
+mod flush;
 pub mod gpt;
 pub mod kmsg;
 mod listener;

@@ -4,12 +4,11 @@
 
 use std::{fs::OpenOptions, io::Write as _, panic, thread, time::Duration};
 
-use nix::{
-    sys::reboot::{RebootMode, reboot},
-    unistd::sync,
-};
+use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::{cmdline::Cmdline, error};
+
+use super::flush;
 
 /// Time between the message and the restart, for a person or a log collector to read it.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -22,7 +21,7 @@ pub(super) fn install() {
         if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
             let _ = writeln!(console, "\r\nsteppe: {text}\r");
         }
-        sync();
+        flush::bounded();
         let stays = std::fs::read_to_string("/proc/cmdline").is_ok_and(|text| stays(&Cmdline::parse(&text)));
         if stays {
             error!("staying as it is, because the kernel command line says panic=0");
@@ -32,7 +31,7 @@ pub(super) fn install() {
         }
         error!("restarting in {} s", PAUSE.as_secs());
         thread::sleep(PAUSE);
-        sync();
+        flush::bounded();
         let _ = reboot(RebootMode::RB_AUTOBOOT);
     }));
 }

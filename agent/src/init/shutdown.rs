@@ -57,14 +57,14 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     stay::forever(&format!("failed to end the machine: {why}"))
 }
 
-const fn mode(power: Power) -> RebootMode {
+pub(super) const fn mode(power: Power) -> RebootMode {
     match power {
         Power::Reboot => RebootMode::RB_AUTOBOOT,
         Power::Off => RebootMode::RB_POWER_OFF,
     }
 }
 
-fn end(mode: RebootMode) -> nix::Result<Infallible> {
+pub(super) fn end(mode: RebootMode) -> nix::Result<Infallible> {
     reboot(mode)
 }
 

@@ -1,20 +1,99 @@
-//! When the boot cannot go on: say why, again and again, and keep the machine as it is.
+//! When the boot cannot go on: say why, again and again, and keep the machine as it is until a person ends it.
 //!
 //! A machine that restarts by itself in this state would loop for ever and take its last words with it.
 
-use std::{fmt::Display, thread, time::Duration};
+use std::{fmt::Display, os::fd::AsFd as _, path::Path, thread, time::Duration};
 
-use crate::{error, sys};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
 
-use super::timeline::seconds;
+use crate::{error, notice, sys};
+
+use super::{
+    button::{self, Button},
+    flush,
+    manager::{Request, wish},
+    shutdown,
+    timeline::seconds,
+};
 
 /// Time between two messages.
 pub(super) const REPEAT: Duration = Duration::from_secs(10);
 
-/// Never returns. There is nothing left to wait for: only a person can help.
+/// The signals that end the machine here, as they do in the loop of PID 1.
+const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
+
+/// Never returns. Only a person can help, who may still use the power button or Ctrl-Alt-Del.
 pub(super) fn forever(why: &dyn Display) -> ! {
+    let signals = listen().map_err(|why| error!("failed to listen to signals: {why}")).ok();
+    let mut buttons = Vec::new();
+    let mut next = sys::boottime();
     loop {
-        error!("the boot cannot go on ({}): {why}", seconds(sys::boottime()));
-        thread::sleep(REPEAT);
+        if sys::boottime() >= next {
+            error!("the boot cannot go on ({}): {why}", seconds(sys::boottime()));
+            next += REPEAT;
+        }
+        // Devices may have appeared since the last look.
+        button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
+        let left = next.saturating_sub(sys::boottime());
+        let asked = match &signals {
+            Some(signals) => wait(signals, &mut buttons, left),
+            None => {
+                thread::sleep(left);
+                None
+            }
+        };
+        if let Some(request) = asked {
+            notice!("ending the machine (asked by {})", request.by);
+            flush::bounded();
+            let Err(why) = shutdown::end(shutdown::mode(request.power));
+            error!("failed to end the machine: {why}");
+        }
+    }
+}
+
+fn listen() -> nix::Result<SignalFd> {
+    let set: SigSet = SIGNALS.into_iter().collect();
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Waits until somebody asks for the end of the machine, for `limit` at most.
+fn wait(signals: &SignalFd, buttons: &mut Vec<Button>, limit: Duration) -> Option<Request> {
+    let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    fds.extend(buttons.iter().map(|button| PollFd::new(button.fd(), PollFlags::POLLIN)));
+    // One millisecond more, so that the rest below a millisecond does not become a busy loop.
+    let timeout = PollTimeout::try_from(limit + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    let _ = poll(&mut fds, timeout);
+    drop(fds);
+    while let Ok(Some(info)) = signals.read_signal() {
+        if let Some(request) = wish(info.ssi_signo) {
+            return Some(request);
+        }
+    }
+    button::any_pressed(buttons, |_| true).then(Request::by_button)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+    use crate::notify::Power;
+
+    #[test]
+    fn the_machine_can_still_be_ended() {
+        let signals = listen().unwrap();
+        assert_eq!(wait(&signals, &mut Vec::new(), Duration::ZERO), None);
+        for (signal, power) in [(Signal::SIGINT, Power::Reboot), (Signal::SIGTERM, Power::Off)] {
+            raise(signal).unwrap();
+            let request = wait(&signals, &mut Vec::new(), Duration::from_secs(60)).unwrap();
+            assert_eq!(request.power, power, "{signal}");
+        }
     }
 }
