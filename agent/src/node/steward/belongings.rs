@@ -2,11 +2,15 @@
 
 use std::{
     fs::{self, Metadata},
+    io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
-use crate::node::files::{FileError, Owner};
+use crate::node::files::{FileError, Owner, roots};
+
+/// Directories below the writable ones that belong to everybody.
+const SHARED: [&str; 6] = ["/var/cache", "/var/lib", "/var/log", "/var/spool", "/var/tmp", "/state"];
 
 /// Makes Nomad's data directory, and gives it to the user that Nomad runs as. What is in it changes hands only when
 /// the directory did not belong to that user: walking a large one costs time at every boot.
@@ -16,8 +20,18 @@ pub(super) fn data_dir(path: &Path, owner: Owner, mode: u32) -> Result<(), FileE
         set_mode(path, mode)?;
         return give(path, owner);
     }
+    let real = fs::canonicalize(path).map_err(FileError::io("read", path))?;
+    if is_shared(&real) {
+        let why = io::Error::new(io::ErrorKind::InvalidInput, "others use it too; name a directory in it");
+        return Err(FileError::io("use as Nomad's data_dir", path)(why));
+    }
     let meta = fs::metadata(path).map_err(FileError::io("read", path))?;
     if meta.uid() == owner.uid { Ok(()) } else { give_all(path, owner) }
+}
+
+/// Whether a directory is not Nomad's alone, so that nothing in it may change hands.
+fn is_shared(path: &Path) -> bool {
+    path == Path::new("/") || roots::WRITABLE.iter().chain(&SHARED).any(|shared| path == Path::new(shared))
 }
 
 /// Gives one path to its owner; where this process is not root (a desk, a test) everything belongs to whoever runs it.
@@ -28,16 +42,21 @@ pub(super) fn give(path: &Path, owner: Owner) -> Result<(), FileError> {
     chown(path, Some(owner.uid), Some(owner.gid)).map_err(FileError::io("give an owner to", path))
 }
 
+/// The directory itself comes last: its owner says that everything in it was given, so an interrupted walk is done again.
 fn give_all(path: &Path, owner: Owner) -> Result<(), FileError> {
-    give(path, owner)?;
-    for (path, meta) in entries(path)? {
+    walk(path, &mut |path| give(path, owner))
+}
+
+/// Visits the files and directories of a tree, each directory after what is in it.
+fn walk(dir: &Path, visit: &mut impl FnMut(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
+    for (path, meta) in entries(dir)? {
         if meta.is_dir() {
-            give_all(&path, owner)?;
+            walk(&path, visit)?;
         } else if meta.is_file() {
-            give(&path, owner)?;
+            visit(&path)?;
         }
     }
-    Ok(())
+    visit(dir)
 }
 
 /// Lets a user read everything below a directory: what it cannot read gets its group. User-data is often written for a
@@ -123,5 +142,40 @@ mod tests {
         set_mode(&path, 0o750).unwrap();
         data_dir(&path, NOMAD, 0o700).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[test]
+    fn a_directory_changes_hands_after_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        for name in ["x", "a/x", "a/b/x"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let mut seen = Vec::new();
+        walk(dir.path(), &mut |path| {
+            seen.push(path.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen.len(), 6);
+        assert_eq!(seen.last().unwrap(), dir.path());
+        let place = |name: &str| seen.iter().position(|path| *path == dir.path().join(name));
+        assert!(place("a/b/x") < place("a/b") && place("a/b") < place("a") && place("a/x") < place("a"), "{seen:?}");
+    }
+
+    #[test]
+    fn directories_of_everybody_are_not_given_away() {
+        for path in ["/", "/var", "/opt", "/srv", "/home", "/var/lib", "/state"] {
+            assert!(is_shared(Path::new(path)), "{path}");
+        }
+        for path in [crate::paths::NOMAD_DATA, "/opt/nomad", "/srv/data", "/tmp/x"] {
+            assert!(!is_shared(Path::new(path)), "{path}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("data");
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let myself = Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
+        let why = data_dir(&link, myself, 0o700).unwrap_err().to_string();
+        assert!(why.contains("data_dir") && why.contains("others use it too"), "{why}");
     }
 }
