@@ -235,6 +235,21 @@ fn jobs_get_artifacts_before_they_start() {
 }
 
 #[test]
+fn jobs_may_run_what_they_fetched() {
+    let server = FileServer::new(b"#!/bin/sh\necho ran\necho done\nexec sleep 1000\n");
+    let out = told("fetched", "", |group| {
+        group["Tasks"][0]["Artifacts"] = json!([{
+            "GetterSource": format!("http://{}/hello.sh", server.address),
+            "GetterMode": "file",
+            "RelativeDest": "local/hello",
+        }]);
+        group["Tasks"][0]["Config"] = json!({ "command": "local/hello" });
+    });
+    assert!(out.starts_with("ran\n"), "{out}");
+    stop(pair(), "fetched");
+}
+
+#[test]
 fn jobs_find_their_constraints() {
     let constraint = |value: &str| json!([{ "LTarget": "${meta.rack}", "RTarget": value, "Operand": "=" }]);
     let out = told("placed", "echo placed", |group| group["Constraints"] = constraint("r1"));

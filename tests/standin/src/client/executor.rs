@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -102,6 +103,7 @@ fn run(order: &Order) -> Result<Exit, String> {
             .open(path)
             .map_err(|error| format!("failed to open {}: {error}", path.display()))
     };
+    make_executable(order);
     let mut command = Command::new(&order.command);
     command
         .args(&order.args)
@@ -122,6 +124,21 @@ fn run(order: &Order) -> Result<Exit, String> {
     }
     let signal = status.signal().unwrap_or(0);
     Ok(Exit { code: status.code().unwrap_or(128 + signal), signal, error: None })
+}
+
+/// A program inside the task's directory was fetched, and HTTP knows no modes: it may be run from now on. When that
+/// fails, starting it says why.
+fn make_executable(order: &Order) {
+    let path = Path::new(&order.command);
+    if !path.starts_with(&order.dir) {
+        return;
+    }
+    if let Ok(found) = fs::metadata(path) {
+        let mode = found.permissions().mode();
+        if mode & 0o111 == 0 {
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o111));
+        }
+    }
 }
 
 /// Starts an executor and waits until its task runs or has failed to.
