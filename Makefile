@@ -46,7 +46,7 @@ deps-build:
 
 # The referees: programs that know the formats we write.
 deps-test: deps-build
-	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir xorriso cpio mke2fs,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs)
+	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs)
 
 deps-qemu: deps-test
 	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
@@ -65,6 +65,7 @@ image: agent standin builder
 
 test: deps-test agent standin
 	cargo test --locked --workspace --exclude tests
+	PATH="$$PATH:/usr/sbin" cargo test --locked -p agent --test seeds -- --ignored
 	cargo test --locked -p tests --lib --test 'contract*'
 
 qemu-test: deps-qemu image

@@ -43,6 +43,9 @@ impl Apt {
     /// # Errors
     /// When they cannot be written, the keyring is not there, or there is no apt.
     pub fn new(folder: &Path, mirror: &str, suite: &str, components: &[String]) -> Result<Self, AptError> {
+        if mirror.is_empty() {
+            return Err(AptError::NoMirror);
+        }
         if mirror.contains(char::is_whitespace) || !mirror.contains(":/") {
             return Err(AptError::Mirror(mirror.to_owned()));
         }
@@ -194,8 +197,11 @@ fn parse_show(text: &str) -> Option<Candidate> {
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
     /// Not a mirror.
-    #[error("{0:?} is not a mirror: write it like http://deb.debian.org/debian")]
+    #[error("{0:?} is not a mirror: write it like http://HOST/debian")]
     Mirror(String),
+    /// Nobody names one.
+    #[error("this machine's apt configuration names no Debian archive: name one with --mirror http://HOST/debian")]
+    NoMirror,
     /// No Debian keys on this machine.
     #[error("{KEYRING} is not there: install the package debian-archive-keyring, or the archive cannot be trusted")]
     Keyring,

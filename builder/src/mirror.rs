@@ -2,12 +2,9 @@
 
 use std::{fs, path::Path};
 
-/// Taken when the host has no Debian mirror.
-pub const DEFAULT: &str = "http://deb.debian.org/debian";
-
-/// The first Debian archive in the apt configuration below `root`, else [`DEFAULT`].
+/// The first Debian archive in the apt configuration below `root`.
 #[must_use]
-pub fn of_host(root: &Path) -> String {
+pub fn of_host(root: &Path) -> Option<String> {
     let folder = root.join("etc/apt/sources.list.d");
     let mut files = vec![root.join("etc/apt/sources.list")];
     let mut parts: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -21,7 +18,7 @@ pub fn of_host(root: &Path) -> String {
             _ => None,
         }
     };
-    files.iter().find_map(|path| find(path)).unwrap_or_else(|| DEFAULT.to_owned())
+    files.iter().find_map(|path| find(path))
 }
 
 /// Whether this is the archive of Debian itself, not of its security updates or of somebody else. By convention the
@@ -83,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn host(files: &[(&str, &str)]) -> String {
+    fn host(files: &[(&str, &str)]) -> Option<String> {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("etc/apt/sources.list.d")).unwrap();
         for (name, text) in files {
@@ -94,14 +91,14 @@ mod tests {
 
     #[test]
     fn both_forms_and_neither() {
-        assert_eq!(host(&[]), DEFAULT);
+        assert_eq!(host(&[]), None);
         let line =
             "# deb http://no/debian x main\ndeb [arch=amd64 signed-by=/k] http://m.example/debian/ trixie main\n";
-        assert_eq!(host(&[("sources.list", line)]), "http://m.example/debian/");
+        assert_eq!(host(&[("sources.list", line)]), Some("http://m.example/debian/".to_owned()));
         let stanzas = "Types: deb\nURIs: http://off.example/debian\nEnabled: no\n\nTypes: deb\n# URIs: x\nURIs:\n http://s.example/debian-security\n https://d.example/debian\nSuites: trixie\n x";
-        assert_eq!(host(&[("sources.list.d/debian.sources", stanzas)]), "https://d.example/debian");
-        assert_eq!(host(&[("sources.list.d/node.list", "deb https://deb.node.example/node_20 x main")]), DEFAULT);
-        assert_eq!(host(&[("sources.list.d/off.list.disabled", line)]), DEFAULT);
+        assert_eq!(host(&[("sources.list.d/debian.sources", stanzas)]), Some("https://d.example/debian".to_owned()));
+        assert_eq!(host(&[("sources.list.d/node.list", "deb https://deb.node.example/node_20 x main")]), None);
+        assert_eq!(host(&[("sources.list.d/off.list.disabled", line)]), None);
     }
 
     proptest! {

@@ -54,7 +54,8 @@ impl Build<'_> {
             anyhow::Ok((nomad, summary))
         })?;
         let packages = self.progress.step("packages", || {
-            let mirror = || mirror.clone().unwrap_or_else(|| crate::mirror::of_host(Path::new("/")));
+            let mirror =
+                || mirror.clone().unwrap_or_else(|| crate::mirror::of_host(Path::new("/")).unwrap_or_default());
             let packages = packages::get(recipe, lock.as_ref(), *policy, &mirror, self.cache, self.progress)?;
             let size = packages.packages.iter().map(|package| package.locked.size).sum();
             let summary =

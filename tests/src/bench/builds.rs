@@ -88,7 +88,7 @@ fn request(scratch: &Path, cache: PathBuf) -> anyhow::Result<Request> {
 /// Gets what the user's cache did not have, so that no build waits for a network.
 fn download(request: &Request) -> anyhow::Result<()> {
     let cache = Cache::open(&request.cache, || ())?;
-    let mirror = || mirror::of_host(Path::new("/"));
+    let mirror = || mirror::of_host(Path::new("/")).unwrap_or_default();
     let progress = Progress::silent();
     packages::get(&request.recipe, request.lock.as_ref(), request.policy, &mirror, &cache, &progress)?;
     Ok(())
