@@ -3,12 +3,12 @@
 
 use agent::{
     facts::Role,
-    node::userdata::{Metadata, Plan, judge_network_config},
+    node::{seed::Metadata, userdata::{Plan, judge_network_config}},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let metadata = Metadata { instance_id: None, local_hostname: std::str::from_utf8(bytes).ok().map(str::to_owned) };
+    let metadata = Metadata { local_hostname: std::str::from_utf8(bytes).ok().map(str::to_owned), ..Metadata::default() };
     let _ = Plan::from_user_data(bytes, &metadata, Role::Client);
     // Most inputs would end at the header.
     let mut config = b"#cloud-config\n".to_vec();

@@ -6,13 +6,11 @@
 
 use std::{fs, path::Path};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    datasource::Seed,
     files::{FileError, write_atomically},
-    userdata::Metadata,
+    seed::Seed,
 };
 use crate::paths::STATE_DIR;
 
@@ -30,17 +28,6 @@ pub struct Identity {
     pub source: String,
 }
 
-/// A seed on disk. Its file is closed to everyone but root: user-data may hold secrets.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    source: String,
-    instance_id: Option<String>,
-    local_hostname: Option<String>,
-    user_data: String,
-    vendor_data: bool,
-    network_config: Option<String>,
-}
-
 /// Reads who the node was; `None` at the first boot.
 #[must_use]
 pub fn identity(root: &Path) -> Option<Identity> {
@@ -50,32 +37,17 @@ pub fn identity(root: &Path) -> Option<Identity> {
 /// The seed that the node was configured from last.
 #[must_use]
 pub fn last_good(root: &Path) -> Option<Seed> {
-    let saved: Saved = serde_json::from_slice(&fs::read(path(root, LAST_GOOD)).ok()?).ok()?;
-    Some(Seed {
-        source: saved.source,
-        metadata: Metadata { instance_id: saved.instance_id, local_hostname: saved.local_hostname },
-        user_data: BASE64_STANDARD.decode(saved.user_data).ok()?,
-        vendor_data: saved.vendor_data,
-        network_config: saved.network_config,
-    })
+    serde_json::from_slice(&fs::read(path(root, LAST_GOOD)).ok()?).ok()
 }
 
-/// Remembers both.
+/// Remembers both. The seed's file is closed to everyone but root: user-data may hold secrets.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn remember(root: &Path, identity: &Identity, seed: &Seed) -> Result<(), FileError> {
     let dir = path(root, "");
     fs::create_dir_all(&dir).map_err(FileError::io("create the directory", &dir))?;
-    let saved = Saved {
-        source: seed.source.clone(),
-        instance_id: seed.metadata.instance_id.clone(),
-        local_hostname: seed.metadata.local_hostname.clone(),
-        user_data: BASE64_STANDARD.encode(&seed.user_data),
-        vendor_data: seed.vendor_data,
-        network_config: seed.network_config.clone(),
-    };
-    for (name, json) in [(LAST_GOOD, serde_json::to_vec(&saved)), (IDENTITY, serde_json::to_vec_pretty(identity))] {
+    for (name, json) in [(LAST_GOOD, serde_json::to_vec(seed)), (IDENTITY, serde_json::to_vec_pretty(identity))] {
         // Strings and booleans always become JSON.
         write_atomically(&path(root, name), &json.unwrap_or_default(), 0o600)?;
     }
@@ -91,17 +63,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::node::{netconfig::NetworkConfig, seed::Metadata};
 
     #[test]
     fn what_is_remembered_comes_back_and_is_closed() {
         let root = tempfile::tempdir().unwrap();
         assert!(identity(root.path()).is_none() && last_good(root.path()).is_none());
         let seed = Seed {
+            platform: "nocloud".into(),
             source: "nocloud (/dev/vdb)".into(),
-            metadata: Metadata { instance_id: Some("i-1".into()), local_hostname: None },
+            metadata: Metadata { instance_id: Some("i-1".into()), random_seed: vec![0xfe], ..Metadata::default() },
             user_data: vec![0xff, 0, 1],
-            vendor_data: false,
-            network_config: Some("version: 2".into()),
+            vendor_data: vec![vec![0], vec![]],
+            network: Some(NetworkConfig::Text("version: 2".into())),
         };
         let who =
             Identity { instance_id: Some("i-1".into()), machine_key: Some("uuid".into()), source: seed.source.clone() };

@@ -9,9 +9,11 @@ pub mod datasource;
 pub mod files;
 pub mod identity;
 pub mod net;
+pub mod netconfig;
 pub mod nomad;
 pub mod options;
 pub mod report;
+pub mod seed;
 pub mod steward;
 mod sys;
 #[cfg(test)]

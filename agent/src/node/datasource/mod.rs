@@ -15,7 +15,7 @@ pub use http::{Get, HttpError};
 pub use media::{MediaError, Volume, volumes};
 pub use nocloud::NoCloud;
 
-use crate::{cmdline::Cmdline, node::userdata::Metadata};
+use crate::{cmdline::Cmdline, node::seed::Seed};
 
 /// What is known of the machine before anything is asked.
 #[derive(Debug, Clone, Default)]
@@ -57,32 +57,11 @@ pub struct Look<'a> {
     pub online: bool,
 }
 
-/// What was found.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Seed {
-    /// Where, for people: `nocloud (/dev/vdb)`.
-    pub source: String,
-    /// Who this machine is.
-    pub metadata: Metadata,
-    /// The user-data, as it came. May hold secrets.
-    pub user_data: Vec<u8>,
-    /// Whether there was vendor-data, which this version does not read.
-    pub vendor_data: bool,
-    /// The network configuration, as it came.
-    pub network_config: Option<String>,
-}
-
-impl std::fmt::Debug for Seed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seed").field("source", &self.source).field("metadata", &self.metadata).finish_non_exhaustive()
-    }
-}
-
 /// What one look gave.
 #[derive(Debug)]
 pub enum Outcome {
     /// Metadata.
-    Found(Seed),
+    Found(Box<Seed>),
     /// Nothing yet; what was looked at, for people.
     Nothing(String),
     /// Something is there and cannot be read; why.

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Datasource, Detection, Get, Look, Outcome, Platform, Seed, hints, media};
-use crate::node::userdata::{Metadata, yaml};
+use super::{Datasource, Detection, Get, Look, Outcome, Platform, hints, media};
+use crate::node::{
+    netconfig::NetworkConfig,
+    seed::{Metadata, Seed},
+    userdata::yaml,
+};
 
 /// The label of a seed volume.
 const LABEL: &str = "cidata";
@@ -94,15 +98,21 @@ impl Datasource for NoCloud {
         let metadata = Metadata {
             instance_id: value(&["instance-id", "instance_id"]),
             local_hostname: value(&["local-hostname", "hostname"]),
+            ..Metadata::default()
         };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome::Found(Seed {
+        Outcome::Found(Box::new(Seed {
+            platform: self.name().to_owned(),
             source,
             metadata,
-            vendor_data: files.get("vendor-data").is_some_and(|data| !data.trim_ascii().is_empty()),
-            network_config: files.remove("network-config").map(text).filter(|text| !text.trim().is_empty()),
+            vendor_data: files.remove("vendor-data").filter(|data| !data.trim_ascii().is_empty()).into_iter().collect(),
+            network: files
+                .remove("network-config")
+                .map(text)
+                .filter(|text| !text.trim().is_empty())
+                .map(NetworkConfig::Text),
             user_data: files.remove("user-data").unwrap_or_default(),
-        })
+        }))
     }
 }
 

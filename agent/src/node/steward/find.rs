@@ -7,9 +7,10 @@ use super::{Found, Steward};
 use crate::{
     node::{
         clock,
-        datasource::{self, Detection, Look, Outcome, Seed},
+        datasource::{self, Detection, Look, Outcome},
         identity::{self, Identity},
         report::Waiting,
+        seed::Seed,
     },
     notice, warning,
 };
@@ -70,7 +71,7 @@ impl Steward {
         let mut reasons = Vec::new();
         for source in sources.iter().filter(|source| source.detect(&self.platform) != Detection::Absent) {
             match source.look(&look) {
-                Outcome::Found(seed) => return Ok(seed),
+                Outcome::Found(seed) => return Ok(*seed),
                 Outcome::Nothing(what) => reasons.push(what),
                 Outcome::Failed(why) => reasons.push(format!("{} metadata that can be read: {why}", source.name())),
             }

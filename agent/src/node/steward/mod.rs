@@ -13,10 +13,12 @@ mod watch;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    datasource::{Platform, Seed},
+    datasource::Platform,
     net::Shared,
+    netconfig::NetworkConfig,
     options::{OnRefuse, Options},
     report::{Report, Waiting},
+    seed::Seed,
     userdata::{Finding, Plan, Verdict, judge_network_config},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
@@ -80,7 +82,7 @@ impl Steward {
     /// Makes the plan, publishes it and says what is in it.
     fn plan(&mut self, found: &Found) -> Plan {
         let mut plan = Plan::from_user_data(&found.seed.user_data, &found.seed.metadata, self.facts.role);
-        if found.seed.vendor_data {
+        if !found.seed.vendor_data.is_empty() {
             let message = "vendor-data is not read by this version of Steppe";
             plan.findings.push(Finding::new(
                 Verdict::Ignored,
@@ -89,7 +91,9 @@ impl Steward {
                 message,
             ));
         }
-        plan.findings.extend(found.seed.network_config.as_deref().map(judge_network_config));
+        if let Some(NetworkConfig::Text(text)) = &found.seed.network {
+            plan.findings.push(judge_network_config(text));
+        }
         for finding in &plan.findings {
             match finding.verdict {
                 Verdict::Applied => info!("{finding}"),

@@ -21,4 +21,4 @@ pub use hostname::{Names, names};
 pub use hosts::HostsMode;
 pub use network_config::judge as judge_network_config;
 pub use ntp::Ntp;
-pub use plan::{Contents, File, Metadata, Plan};
+pub use plan::{Contents, File, Plan};

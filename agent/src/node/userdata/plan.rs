@@ -12,16 +12,10 @@ use super::{
     hosts::{self, HostsMode},
     keys, ntp, write_files, yaml,
 };
-use crate::{facts::Role, node::nomad::check};
-
-/// What a datasource knows beside the user-data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// Who this machine is to its cloud.
-    pub instance_id: Option<String>,
-    /// The name the cloud gave it.
-    pub local_hostname: Option<String>,
-}
+use crate::{
+    facts::Role,
+    node::{nomad::check, seed::Metadata},
+};
 
 /// The content of a file: no message, status or `Debug` output shows it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -185,7 +179,8 @@ write_files:
 ";
 
     fn plan(text: &str, role: Role) -> Plan {
-        let metadata = Metadata { instance_id: Some("i-1".into()), local_hostname: Some("meta".into()) };
+        let metadata =
+            Metadata { instance_id: Some("i-1".into()), local_hostname: Some("meta".into()), ..Metadata::default() };
         Plan::from_user_data(text.as_bytes(), &metadata, role)
     }
 
