@@ -68,6 +68,15 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// How the boot went, for [`Datasource::report`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportState<'a> {
+    /// The plan is applied and Nomad is healthy, for the first time in this boot.
+    Ready,
+    /// The plan is refused or cannot be applied, and Nomad is not started: why, without secrets.
+    Failed(&'a [String]),
+}
+
 /// A place that metadata comes from.
 pub trait Datasource {
     /// Short name, as `ds=` has it.
@@ -81,6 +90,11 @@ pub trait Datasource {
 
     /// Looks once; bounded by its own timeouts.
     fn look(&self, look: &Look<'_>) -> Outcome;
+
+    /// Tells the cloud how the boot went, where it wants to know. Called when there is an address, on a thread of its
+    /// own for which nobody waits, once for each state; it may try again for as long as its cloud listens, but has to
+    /// end by itself.
+    fn report(&self, _look: &Look<'_>, _state: ReportState<'_>) {}
 }
 
 /// All datasources, in the order in which they are asked: media before the network.

@@ -1,6 +1,7 @@
 //! The node's sequence: seed, plan, files, network, time, Nomad, health. It may wait; the network's loop never waits
 //! for it.
 
+mod announce;
 mod apply;
 mod belongings;
 mod clock;
@@ -11,6 +12,8 @@ mod tests;
 mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use announce::Announcer;
 
 use super::{
     datasource::Platform,
@@ -41,6 +44,8 @@ pub struct Steward {
     pub shared: Arc<Shared>,
     /// The node's voice.
     pub report: Report,
+    /// What the cloud is told.
+    pub announcer: Announcer,
 }
 
 /// A seed and how it was come by.
@@ -56,7 +61,7 @@ impl Steward {
     pub fn run(mut self) -> ! {
         // From now on there is a status to read.
         self.report.update(|_| {});
-        let plan = loop {
+        let (plan, found) = loop {
             let found = self.find();
             self.report.phase("datasource");
             let plan = self.plan(&found);
@@ -70,13 +75,13 @@ impl Steward {
             }
             if self.may_start(&plan) {
                 self.remember(&found);
-                break plan;
+                break (plan, found);
             }
             let refusals: Vec<String> = plan.refused().map(ToString::to_string).collect();
             self.complain(&refusals, &plan, &found.seed);
         };
         self.launch(&plan);
-        self.watch(&plan)
+        self.watch(&plan, &found.seed)
     }
 
     /// Makes the plan, publishes it and says what is in it.
@@ -141,6 +146,7 @@ impl Steward {
     /// Says what is wrong every ten seconds, until another seed is there.
     fn complain(&mut self, reasons: &[String], plan: &Plan, seed: &Seed) {
         self.report.awaits(Some("user-data that can be applied"));
+        self.announce_failed(seed, reasons);
         let mut waiting = Waiting::default();
         loop {
             let devices = self.shared.view().devices;

@@ -95,6 +95,7 @@ impl Machine {
             options: Options::parse(&line).0,
             platform: Platform { cmdline: line, ..Platform::default() },
             shared: Arc::clone(&self.shared),
+            announcer: super::Announcer::default(),
         };
         thread::spawn(move || steward.run());
     }

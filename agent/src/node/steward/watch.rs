@@ -15,6 +15,7 @@ use crate::{
             health::{self, Health, Patience},
         },
         report::Waiting,
+        seed::Seed,
         userdata::Plan,
     },
     notice,
@@ -37,7 +38,7 @@ const CLOCK: Duration = Duration::from_secs(3600);
 
 impl Steward {
     /// Runs for ever.
-    pub(super) fn watch(&mut self, plan: &Plan) -> ! {
+    pub(super) fn watch(&mut self, plan: &Plan, seed: &Seed) -> ! {
         let endpoint = Endpoint::of(&plan.nomad);
         let mut guard = plan
             .nomad
@@ -66,7 +67,7 @@ impl Steward {
                 flushed = true;
                 self.flush_state();
             }
-            self.tell(plan, &health, was_well);
+            self.tell(plan, seed, &health, was_well);
             match &health {
                 Health::Well { .. } => waiting = Waiting::default(),
                 Health::Awaits { what, .. } => waiting.tick(what),
@@ -101,24 +102,24 @@ impl Steward {
     }
 
     /// Says what changed.
-    fn tell(&mut self, plan: &Plan, health: &Health, was_well: Option<bool>) {
+    fn tell(&mut self, plan: &Plan, seed: &Seed, health: &Health, was_well: Option<bool>) {
         match health {
             Health::Well { leader } => {
                 self.report.awaits(None);
+                let leader = leader.clone();
+                self.report.update(|status| {
+                    status.healthy = true;
+                    status.leader = leader;
+                });
                 let first = self.report.status().ready_at_ms.is_none();
                 if first {
-                    self.ready(plan);
+                    self.ready(plan, seed);
                 } else if was_well == Some(false) {
                     notice!("Nomad is well again");
                 }
                 if first || was_well != Some(true) {
                     self.report.tell(&[Message::Status("healthy".into())]);
                 }
-                let leader = leader.clone();
-                self.report.update(|status| {
-                    status.healthy = true;
-                    status.leader = leader;
-                });
             }
             Health::Awaits { what, .. } => {
                 if was_well == Some(true) {
@@ -141,7 +142,7 @@ impl Steward {
     }
 
     /// The line that the whole boot is for; once.
-    fn ready(&mut self, plan: &Plan) {
+    fn ready(&mut self, plan: &Plan, seed: &Seed) {
         self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
@@ -155,6 +156,7 @@ impl Steward {
             now.as_secs_f64()
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
+        self.announce_ready(&seed.platform);
     }
 }
 
