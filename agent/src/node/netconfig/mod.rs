@@ -2,10 +2,15 @@
 //!
 //! Pure, as [`super::userdata`] is: [`super::net`] carries the plan out, and the same code is `builder check`.
 
+mod address;
+mod construct;
+mod glob;
 mod plan;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::CidrError;
+pub use glob::{fits, is_pattern};
 pub use plan::{
     Bond, BondMode, Bridge, Cidr, DhcpOptions, Dns, Interface, Kind, Mac, MacError, NetworkPlan, Route, RouteKind,
     Rule, Select, Vlan,

@@ -37,6 +37,8 @@ pub struct Interface {
     pub dhcp6: Option<DhcpOptions>,
     /// Whether router advertisements are listened to; `None` leaves it to the kernel, which does.
     pub accept_ra: Option<bool>,
+    /// Whether it gets an IPv6 address of its own on the link; `None` leaves it to the kernel, which gives one.
+    pub ipv6_link_local: Option<bool>,
     /// Static addresses.
     pub addresses: Vec<Cidr>,
     /// Static routes.
