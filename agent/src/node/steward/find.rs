@@ -64,8 +64,8 @@ impl Steward {
 
     /// Asks every datasource that may be the right one, once. The error says what is waited for.
     pub(super) fn look(&self) -> Result<Seed, String> {
-        let online = self.shared.view().primary().is_some();
-        let look = Look { root: &self.root, platform: &self.platform, online };
+        let view = self.shared.view();
+        let look = Look::new(&self.root, &self.platform, &view);
         let mut sources = datasource::all();
         sources.sort_by_key(|source| std::cmp::Reverse(source.detect(&self.platform)));
         let mut reasons = Vec::new();

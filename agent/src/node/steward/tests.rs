@@ -59,6 +59,7 @@ fn lease() -> Lease {
         hostname: Some("from-dhcp".into()),
         ntp: vec![],
         mtu: None,
+        wire_server: None,
         duration: None,
         renew: Duration::ZERO,
         rebind: Duration::ZERO,
