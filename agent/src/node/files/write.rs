@@ -140,6 +140,7 @@ mod tests {
             append: false,
             defer: false,
             at: Position::START,
+            part: None,
         }
     }
 

@@ -10,5 +10,4 @@ pub mod guard;
 pub mod hcl;
 pub mod health;
 mod json;
-pub mod remains;
 pub mod unit;

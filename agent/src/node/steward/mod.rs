@@ -4,33 +4,33 @@
 mod announce;
 mod apply;
 mod belongings;
-mod changes;
 mod clock;
-mod complain;
 mod find;
+mod include;
 mod launch;
-mod recognise;
-mod relook;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use announce::Announcer;
-use complain::Trouble;
-pub use find::Patience;
 
 use super::{
     datasource::Platform,
     net::Shared,
     netconfig::NetworkConfig,
     options::{OnRefuse, Options},
-    report::Report,
+    report::{Report, Waiting},
     seed::Seed,
-    userdata::{Finding, Plan, Verdict, judge_network_config},
+    userdata::{Plan, Verdict, judge_network_config},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
+
+/// Pause between looks for a better seed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Pause before what user-data includes is asked for again.
+const FETCH_AGAIN: Duration = Duration::from_secs(60);
 
 /// Everything the sequence works with.
 #[derive(Debug)]
@@ -49,8 +49,6 @@ pub struct Steward {
     pub report: Report,
     /// What the cloud is told.
     pub announcer: Announcer,
-    /// How long metadata may take.
-    pub patience: Patience,
 }
 
 /// A seed and how it was come by.
@@ -71,34 +69,31 @@ impl Steward {
             self.report.phase("datasource");
             let plan = self.plan(&found);
             self.report.phase("plan");
-            let good = self.may_start(&plan);
-            // Before any file is written: one of them may belong into the data directory of a Nomad that is new here.
-            if good && let Err(why) = self.recognise(&plan, &found) {
-                self.complain(&Trouble::Copied(why), &plan, &found.seed);
-                continue;
+            match self.apply(&plan) {
+                Ok(()) => self.report.phase("files"),
+                Err(why) => {
+                    self.complain(&[why], &plan, &found.seed);
+                    continue;
+                }
             }
-            if !self.apply_patiently(&plan, &found.seed) {
-                continue;
-            }
-            self.report.phase("files");
-            if good {
+            if self.may_start(&plan) {
                 self.remember(&found);
                 break (plan, found);
             }
-            let refused = plan.refused().map(ToString::to_string).collect();
-            self.complain(&Trouble::Refused(refused), &plan, &found.seed);
+            let refusals: Vec<String> = plan.refused().map(ToString::to_string).collect();
+            self.complain(&refusals, &plan, &found.seed);
         };
-        match plan.refused().count() {
-            0 => {}
-            refused => warning!("{refused} refused: going on, because of steppe.on_refuse=continue"),
-        }
         self.launch(&plan);
-        self.watch(&plan, found)
+        self.watch(&plan, &found.seed)
     }
 
     /// Makes the plan, publishes it and says what is in it.
     fn plan(&mut self, found: &Found) -> Plan {
-        let plan = self.plan_of(&found.seed);
+        let instance = found.seed.metadata.instance_id.as_deref().unwrap_or("");
+        let mut plan = Plan::from_seed(&found.seed, self.facts.role, &mut |include| self.fetch(instance, include));
+        if let Some(NetworkConfig::Text(text)) = &found.seed.network {
+            plan.findings.push(judge_network_config(text));
+        }
         for finding in &plan.findings {
             match finding.verdict {
                 Verdict::Applied => info!("{finding}"),
@@ -111,29 +106,11 @@ impl Steward {
         plan
     }
 
-    /// The plan of a seed.
-    fn plan_of(&self, seed: &Seed) -> Plan {
-        let mut plan = Plan::from_user_data(&seed.user_data, &seed.metadata, self.facts.role);
-        if !seed.vendor_data.is_empty() {
-            let message = "vendor-data is not read by this version of Steppe";
-            plan.findings.push(Finding::new(
-                Verdict::Ignored,
-                super::userdata::Position::START,
-                "vendor-data",
-                message,
-            ));
-        }
-        if let Some(NetworkConfig::Text(text)) = &seed.network {
-            plan.findings.push(judge_network_config(text));
-        }
-        plan
-    }
-
     fn publish(&mut self, plan: &Plan, found: &Found) {
         let mut findings: Vec<String> =
             plan.findings.iter().filter(|f| f.verdict != Verdict::Applied).map(ToString::to_string).collect();
         if found.stale {
-            findings.push(format!("{}the metadata of an earlier boot is used", relook::STALE));
+            findings.push("stale-metadata: the metadata of an earlier boot is used".into());
         }
         let path = self.root.join(crate::paths::PLAN.trim_start_matches('/'));
         let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
@@ -149,10 +126,46 @@ impl Steward {
 
     /// Whether Nomad may be started with what the plan leaves of the user-data.
     fn may_start(&self, plan: &Plan) -> bool {
-        if plan.refused().count() == 0 {
+        let refused = plan.refused().count();
+        if refused == 0 {
             return true;
         }
         let promise = plan.refused().any(|finding| finding.role);
-        self.options.on_refuse == OnRefuse::Continue && !promise && !plan.nomad.is_empty()
+        let go_on = self.options.on_refuse == OnRefuse::Continue && !promise && !plan.nomad.is_empty();
+        if go_on {
+            warning!("{refused} refused: going on, because of steppe.on_refuse=continue");
+        }
+        go_on
+    }
+
+    /// Says what is wrong every ten seconds, until another seed is there.
+    fn complain(&mut self, reasons: &[String], plan: &Plan, seed: &Seed) {
+        self.report.awaits(Some("user-data that can be applied"));
+        self.announce_failed(seed, reasons);
+        let mut waiting = Waiting::default();
+        let fetch_again = super::clock::now() + FETCH_AGAIN;
+        loop {
+            let devices = self.shared.view().devices;
+            self.shared.wait(LOOK_AGAIN, |view| (view.devices != devices).then_some(()));
+            // A person who looks for this machine looks for its name.
+            if self.report.status().hostname.is_none() && self.shared.view().primary().is_some() {
+                self.set_hostname(&self.hostname(plan));
+            }
+            if waiting.due(super::clock::now()) {
+                for reason in reasons {
+                    error!("{reason}");
+                }
+                error!("Nomad is not started: correct the user-data and start the machine again");
+            }
+            if self.look().is_ok_and(|found| found.user_data != seed.user_data || found.metadata != seed.metadata) {
+                notice!("the user-data has changed");
+                self.report.awaits(None);
+                return;
+            }
+            if plan.unfetched && super::clock::now() >= fetch_again {
+                notice!("trying again to fetch what the user-data includes");
+                return;
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The encodings of `write_files`.
+//! Base64 and gzip, and what `write_files` calls them.
 
 use std::io::Read as _;
 
@@ -9,7 +9,7 @@ use base64::{
 use flate2::read::MultiGzDecoder;
 
 /// A file that unpacks to more than this, in bytes, is refused.
-pub(super) const MAX_UNPACKED: u64 = 16 << 20;
+const MAX_UNPACKED: usize = 16 << 20;
 
 /// How the content of a file is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,16 +51,17 @@ pub(super) fn decode(content: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, St
     match encoding {
         Encoding::Plain => Ok(content),
         Encoding::Base64 => base64(&text(content)?),
-        Encoding::Gzip => gunzip(&content),
-        Encoding::GzipBase64 => gunzip(&base64(&text(content)?)?),
+        Encoding::Gzip => gunzip(&content, MAX_UNPACKED),
+        Encoding::GzipBase64 => gunzip(&base64(&text(content)?)?, MAX_UNPACKED),
     }
 }
 
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// Undoes gzip, up to `limit` bytes.
+pub(super) fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    let read = MultiGzDecoder::new(bytes).take(MAX_UNPACKED + 1).read_to_end(&mut out);
+    let read = MultiGzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut out);
     read.map_err(|error| format!("not gzip: {error}"))?;
-    if out.len() as u64 > MAX_UNPACKED { Err(format!("unpacks to more than {MAX_UNPACKED} bytes")) } else { Ok(out) }
+    if out.len() > limit { Err(format!("unpacks to more than {limit} bytes")) } else { Ok(out) }
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused() {
-        let bomb = gzip(&vec![0; usize::try_from(MAX_UNPACKED).unwrap() + 1]);
+        let bomb = gzip(&vec![0; MAX_UNPACKED + 1]);
         assert!(decode(bomb, Encoding::Gzip).unwrap_err().contains("more than"));
     }
 

@@ -51,8 +51,12 @@ impl fmt::Display for Verdict {
 pub struct Finding {
     /// What becomes of the key.
     pub verdict: Verdict,
-    /// Where the key stands: in the user-data, or in [`Finding::file`] when that is set.
+    /// Where the key stands: in the user-data, or in [`Finding::part`] or [`Finding::file`] when one is set.
     pub at: Position,
+    /// The part that the position is in, when there is more than plain user-data: `user-data part 2 (server.yaml)`.
+    /// Lines and columns count in the part's decoded text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// The file of Nomad's configuration that the position is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -68,13 +72,14 @@ pub struct Finding {
 impl Finding {
     /// A finding about a key of the user-data.
     pub fn new(verdict: Verdict, at: Position, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { verdict, at, file: None, key: key.into(), message: message.into(), role: false }
+        Self { verdict, at, part: None, file: None, key: key.into(), message: message.into(), role: false }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}:{}: ", self.verdict, self.file.as_deref().unwrap_or("user-data"), self.at)?;
+        let place = self.file.as_deref().or(self.part.as_deref()).unwrap_or("user-data");
+        write!(f, "{}: {place}:{}: ", self.verdict, self.at)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
@@ -91,6 +96,8 @@ mod tests {
         let at = Position { line: 3, column: 1 };
         let mut finding = Finding::new(Verdict::Refused, at, "chef", "no such program");
         assert_eq!(finding.to_string(), "refused: user-data:3:1: chef: no such program");
+        finding.part = Some("user-data part 2 (a.yaml)".into());
+        assert_eq!(finding.to_string(), "refused: user-data part 2 (a.yaml):3:1: chef: no such program");
         finding.file = Some("/etc/nomad.d/a.hcl".into());
         finding.key.clear();
         assert_eq!(finding.to_string(), "refused: /etc/nomad.d/a.hcl:3:1: no such program");

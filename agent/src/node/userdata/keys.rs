@@ -1,7 +1,7 @@
 //! A verdict for every top-level key of cloud-init.
 
 use super::{
-    finding::{Finding, Position, Verdict},
+    finding::{Finding, Verdict},
     yaml::{Document, Kind, Node, Value},
 };
 
@@ -70,15 +70,15 @@ const KEYS: &[(&str, Treatment)] = &[
     ("hostname", Handled),
     ("keyboard", Ignored("messages are in English, keys are American")),
     ("landscape", Refused(TOOL)),
-    ("launch-index", RefusedUnlessEmpty(LATER)),
+    ("launch-index", Ignored("it says which machine a part is for")),
     ("locale", Ignored("messages are in English")),
     ("locale_configfile", Ignored("messages are in English")),
     ("lxd", Refused(TOOL)),
     ("manage_etc_hosts", Handled),
     ("manage_resolv_conf", RefusedUnlessEmpty(LATER)),
     ("mcollective", Refused(TOOL)),
-    ("merge_how", Ignored("there is one part, so nothing to merge")),
-    ("merge_type", Ignored("there is one part, so nothing to merge")),
+    ("merge_how", Ignored("said once in a part, it says how the part joins")),
+    ("merge_type", Ignored("merge_how stands beside it and counts")),
     ("mount_default_fields", Ignored("nothing is mounted by user-data")),
     ("mounts", RefusedUnlessEmpty(LATER)),
     ("network", Refused("network configuration is no part of user-data")),
@@ -127,7 +127,8 @@ const KEYS: &[(&str, Treatment)] = &[
     ("updates", Ignored("the metadata is read at every boot")),
     ("user", Ignored(NO_LOGIN)),
     ("users", Ignored("the users of an image are fixed: root, nomad and nobody; nobody logs in")),
-    ("vendor_data", Ignored("there is no vendor-data")),
+    ("vendor_data", Handled),
+    ("vendor_data2", Handled),
     ("version", Ignored("a note for people")),
     ("wireguard", Refused(LATER)),
     ("write_files", Handled),
@@ -210,11 +211,6 @@ pub(super) fn flag(map: Option<&Node>, key: &str, findings: &mut Vec<Finding>) -
         findings.push(Finding::new(Verdict::Refused, node.at, key, "must be true or false"));
     }
     value
-}
-
-/// A finding about a document as a whole.
-pub(super) fn whole(at: Position, message: impl Into<String>) -> Finding {
-    Finding::new(Verdict::Refused, at, "", message)
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! User-data: from bytes to a typed [`Plan`], everything checked before anything is applied.
 //!
-//! Pure: the same code is `builder check`. [`Plan::from_user_data`] is the way in.
+//! Pure: the same code is `builder check`. [`Plan::from_seed`] is the way in; what it has to fetch it gets from a
+//! function that it is given.
 
 mod commands;
+mod config;
 mod decode;
 mod finding;
 mod format;
 mod hostname;
 mod hosts;
 mod keys;
+mod merge;
 mod network_config;
 mod ntp;
+mod parts;
 mod plan;
+mod texts;
 mod write_files;
 pub mod yaml;
 
@@ -21,4 +26,5 @@ pub use hostname::{Names, names};
 pub use hosts::HostsMode;
 pub use network_config::judge as judge_network_config;
 pub use ntp::Ntp;
+pub use parts::{Fetch, Include};
 pub use plan::{Contents, File, Plan};

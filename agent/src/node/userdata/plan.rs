@@ -5,16 +5,21 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Ntp, commands,
+    Ntp, commands, config,
     finding::{Finding, Position, Verdict},
-    format::Format,
     hostname,
     hosts::{self, HostsMode},
-    keys, ntp, write_files, yaml,
+    keys, ntp,
+    parts::Fetch,
+    texts::{Texts, USER_DATA},
+    write_files, yaml,
 };
 use crate::{
     facts::Role,
-    node::{nomad::check, seed::Metadata},
+    node::{
+        nomad::check,
+        seed::{Metadata, Seed},
+    },
 };
 
 /// The content of a file: no message, status or `Debug` output shows it.
@@ -50,8 +55,11 @@ pub struct File {
     pub append: bool,
     /// After all that are not deferred.
     pub defer: bool,
-    /// Where the content stands in the user-data.
+    /// Where the content stands in the user-data, or in [`File::part`].
     pub at: Position,
+    /// The part that it stands in, as in [`Finding::part`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// Everything that a node does because of its metadata. As JSON it shows no content of files.
@@ -73,53 +81,72 @@ pub struct Plan {
     pub nomad: check::Summary,
     /// What is said about each key.
     pub findings: Vec<Finding>,
+    /// Whether something that user-data includes could not be fetched, so that another try may be worth it.
+    #[serde(skip)]
+    pub unfetched: bool,
 }
 
 impl Plan {
     /// Makes the plan of a machine in an image of `role`. What is wrong is a finding: a plan always comes out, so that
-    /// everything that is wrong is said at once.
+    /// everything that is wrong is said at once. `fetch` gets what `#include` names.
     #[must_use]
-    pub fn from_user_data(user_data: &[u8], metadata: &Metadata, role: Role) -> Self {
-        let mut plan = Self { instance_id: metadata.instance_id.clone(), ..Self::default() };
-        let document = match Format::detect(user_data) {
-            Ok(Format::Empty) => None,
-            Ok(Format::CloudConfig(text)) => match yaml::load(text) {
-                Ok(document) => Some(document),
-                Err(error) => {
-                    plan.findings.push(keys::whole(error.at, error.message));
-                    None
-                }
-            },
-            Err(error) => {
-                plan.findings.push(keys::whole(Position::START, error.to_string()));
-                None
-            }
+    pub fn from_seed(seed: &Seed, role: Role, fetch: &mut Fetch<'_>) -> Self {
+        let metadata = &seed.metadata;
+        let mut config = config::assemble(seed, fetch);
+        let mut plan = Self {
+            instance_id: metadata.instance_id.clone(),
+            findings: std::mem::take(&mut config.findings),
+            unfetched: config.unfetched,
+            ..Self::default()
         };
-        let mut config = document.as_ref().and_then(|d| d.root.as_ref()).filter(|root| !root.is_null());
-        if let Some(root) = config.filter(|root| root.mapping().is_none()) {
-            let message = format!("a #cloud-config must be a map of keys, not {}", root.describe());
-            plan.findings.push(keys::whole(root.at, message));
-            config = None;
-        }
         let findings = &mut plan.findings;
-        if let Some(document) = &document {
-            keys::judge(document, findings);
-        }
-        let names = hostname::names(config, metadata.local_hostname.as_deref(), findings);
+        keys::judge(&config.document, findings);
+        let root = config.root();
+        let names = hostname::names(root, metadata.local_hostname.as_deref(), findings);
         (plan.hostname, plan.fqdn) = (names.hostname, names.fqdn);
-        plan.hosts = hosts::mode(config, findings);
-        plan.files = write_files::write_files(config, findings);
+        plan.hosts = hosts::mode(root, findings);
+        plan.files = write_files::write_files(root, findings);
         plan.files.sort_by_key(|file| file.defer);
-        plan.ntp = ntp::ntp(config, findings);
-        commands::commands(config, findings);
-        plan.check_nomad(role);
-        plan.note_applied(config);
+        plan.ntp = ntp::ntp(root, findings);
+        commands::commands(root, findings);
+        let vendors = |f: &Finding| f.part.as_deref().or(config.texts.find(f.at).0).is_some_and(config::is_vendors);
+        let unreadable = |f: &Finding| f.verdict == Verdict::Refused && f.key.is_empty() && !vendors(f);
+        let readable = !config.notes.iter().chain(&*findings).any(unreadable);
+        plan.check_nomad(role, readable);
+        plan.note_applied(root, &config.texts);
+        plan.settle(&config.texts, config.notes);
         plan
     }
 
+    /// The same of user-data alone, which includes nothing.
+    #[must_use]
+    pub fn from_user_data(user_data: &[u8], metadata: &Metadata, role: Role) -> Self {
+        let seed = Seed { user_data: user_data.to_vec(), metadata: metadata.clone(), ..Seed::default() };
+        Self::from_seed(&seed, role, &mut |_| Err("not fetched here".into()))
+    }
+
+    /// Gives everything its final place, and says what is wrong with the formats first.
+    fn settle(&mut self, texts: &Texts, notes: Vec<Finding>) {
+        for finding in &mut self.findings {
+            texts.settle(finding);
+        }
+        for file in &mut self.files {
+            let (part, at) = texts.find(file.at);
+            (file.part, file.at) = (part.map(str::to_owned), at);
+        }
+        self.findings.splice(0..0, notes);
+        for finding in &mut self.findings {
+            // Nobody who starts this machine wrote the vendor-data, or can mend it.
+            let vendors = finding.file.is_none() && finding.part.as_deref().is_some_and(config::is_vendors);
+            if vendors && finding.verdict == Verdict::Refused {
+                finding.verdict = Verdict::Ignored;
+            }
+            finding.part = finding.part.take().filter(|part| part != USER_DATA);
+        }
+    }
+
     /// Reads Nomad's configuration in the files and holds it against the image's role.
-    fn check_nomad(&mut self, role: Role) {
-        let readable = !self.findings.iter().any(|f| f.verdict == Verdict::Refused && f.key.is_empty());
+    fn check_nomad(&mut self, role: Role, readable: bool) {
         let report = check::check(&self.nomad_files(), role);
         if readable || !report.summary.is_empty() {
             self.findings.extend(report.findings);
@@ -142,11 +169,14 @@ impl Plan {
     }
 
     /// Says of the keys that were read, and about which nothing was said yet, that they take effect.
-    fn note_applied(&mut self, config: Option<&yaml::Node>) {
+    fn note_applied(&mut self, config: Option<&yaml::Node>, texts: &Texts) {
         for (key, _) in config.and_then(yaml::Node::mapping).unwrap_or_default() {
             let name = key.text().unwrap_or("");
-            let inner =
-                |f: &Finding| f.key == name || f.key.strip_prefix(name).is_some_and(|r| r.starts_with(['.', '[']));
+            let part = texts.find(key.at).0;
+            let inner = |f: &Finding| {
+                let about = f.key == name || f.key.strip_prefix(name).is_some_and(|r| r.starts_with(['.', '[']));
+                about && texts.find(f.at).0 == part
+            };
             if !self.findings.iter().any(inner) {
                 self.findings.push(Finding::new(Verdict::Applied, key.at, name, "takes effect"));
             }

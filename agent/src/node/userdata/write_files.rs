@@ -117,7 +117,7 @@ fn file(n: usize, item: &Node, findings: &mut Vec<Finding>) -> Option<File> {
         return None;
     }
     let at = item.get("content").map_or(item.at, |c| c.at);
-    Some(File { path: path?, content: Contents(content?), user, group, mode, append, defer, at })
+    Some(File { path: path?, content: Contents(content?), user, group, mode, append, defer, at, part: None })
 }
 
 /// A string is octal (`0640`, `640`, `0o640`); a number is taken as it is, as cloud-init takes it, so that YAML's

@@ -38,19 +38,34 @@ pub struct LoadError {
 /// # Errors
 /// When the text is not YAML, holds more than one document, or exceeds a limit.
 pub fn load(text: &str) -> Result<Document, LoadError> {
-    let mut loader =
-        Loader { stack: Vec::new(), anchors: HashMap::new(), nodes: 0, bytes: 0, root: None, duplicates: Vec::new() };
+    load_behind(text, 0)
+}
+
+/// The same of a text that stands behind others: all lines count from the first of them.
+pub(in crate::node::userdata) fn load_behind(text: &str, lines: usize) -> Result<Document, LoadError> {
+    let mut loader = Loader {
+        lines,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        bytes: 0,
+        root: None,
+        duplicates: Vec::new(),
+    };
     let mut documents = 0;
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| LoadError {
-            at: Position { line: error.marker().line(), column: error.marker().col() + 1 },
+            at: Position { line: lines + error.marker().line(), column: error.marker().col() + 1 },
             message: format!("not YAML: {}", error.info()),
         })?;
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
-                return Err(fail(position(&span), "a second YAML document starts here: put everything into one"));
+                return Err(fail(
+                    position(&span, lines),
+                    "a second YAML document starts here: put everything into one",
+                ));
             }
         }
         loader.event(event, &span)?;
@@ -58,8 +73,8 @@ pub fn load(text: &str) -> Result<Document, LoadError> {
     Ok(Document { root: loader.root, duplicates: loader.duplicates })
 }
 
-fn position(span: &Span) -> Position {
-    Position { line: span.start.line(), column: span.start.col() + 1 }
+fn position(span: &Span, lines: usize) -> Position {
+    Position { line: lines + span.start.line(), column: span.start.col() + 1 }
 }
 
 fn fail(at: Position, message: impl Into<String>) -> LoadError {
@@ -73,6 +88,8 @@ enum Open {
 }
 
 struct Loader {
+    /// Lines in front of the text.
+    lines: usize,
     stack: Vec<Open>,
     /// Finished anchored nodes, with the nodes and bytes that each use costs.
     anchors: HashMap<usize, (Node, usize, usize)>,
@@ -84,15 +101,19 @@ struct Loader {
 
 impl Loader {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), LoadError> {
-        let at = position(span);
+        let at = position(span, self.lines);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(at, 1, text.len())?;
                 let scalar = scalar(text, style, tag.as_deref(), at)?;
                 self.finish(Node { at, value: Value::Scalar(scalar) }, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.open(Open::Sequence { at, anchor, items: Vec::new() }, at),
-            Event::MappingStart(anchor, _) => {
+            Event::SequenceStart(anchor, tag) => {
+                collection_tag(tag.as_deref(), "seq", at)?;
+                self.open(Open::Sequence { at, anchor, items: Vec::new() }, at)
+            }
+            Event::MappingStart(anchor, tag) => {
+                collection_tag(tag.as_deref(), "map", at)?;
                 self.open(Open::Mapping { at, anchor, entries: Vec::new(), key: None }, at)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
@@ -160,7 +181,7 @@ impl Loader {
         let mut merged = Vec::new();
         let mut own = Vec::new();
         for (key, value) in entries {
-            let is_merge = key.scalar().is_some_and(|s| s.text == "<<" && s.kind == Kind::Str);
+            let is_merge = key.scalar().is_some_and(|s| s.kind == Kind::Merge);
             if !is_merge {
                 own.push((key, value));
                 continue;
@@ -214,6 +235,16 @@ fn weigh(node: &Node) -> (usize, usize) {
     }
 }
 
+/// A list or a map may say that it is one, and nothing else.
+fn collection_tag(tag: Option<&Tag>, kind: &str, at: Position) -> Result<(), LoadError> {
+    match tag {
+        None => Ok(()),
+        Some(tag) if tag.handle.is_empty() || tag.handle == "!" && tag.suffix.is_empty() => Ok(()),
+        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == kind => Ok(()),
+        Some(tag) => Err(fail(at, format!("unknown tag {tag} of a {}", if kind == "seq" { "list" } else { "map" }))),
+    }
+}
+
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> Result<Scalar, LoadError> {
     let kind = match tag {
         None if style == ScalarStyle::Plain => resolve(&text),
@@ -262,6 +293,38 @@ mod tests {
         assert_eq!(file.get("owner").unwrap().text(), Some("nomad"));
         assert_eq!(file.get("mode").unwrap().text(), Some("1"));
         assert!(document.duplicates.is_empty());
+    }
+
+    /// As PyYAML has it: of several sources the first wins, of several merge keys the last; a quoted `<<` is a key.
+    #[test]
+    fn merge_keys_in_all_shapes() {
+        let base = "x: &x {k: x, x: 1}\ny: &y {k: y, y: 1}\n";
+        for (text, k) in [("{<<: [*x, *y]}", "x"), ("{<<: *x, <<: *y}", "y"), ("{<<: [*x, *y], k: own}", "own")] {
+            let node = root(&format!("{base}z: {text}\n"));
+            let z = node.get("z").unwrap();
+            assert_eq!(z.get("k").unwrap().text(), Some(k), "{text}");
+            assert!(z.get("x").is_some() && z.get("y").is_some() && z.get("<<").is_none(), "{text}");
+        }
+        assert_eq!(root("'<<': {a: 1}").mapping().unwrap()[0].0.text(), Some("<<"));
+        assert!(load("{<<: 1}").unwrap_err().message.contains("takes a map"));
+    }
+
+    #[test]
+    fn unknown_tags_are_errors_wherever_they_stand() {
+        for text in ["!foo [a]", "!!set {a}", "a: !!python/object:x {}", "!!omap [a: 1]", "a: !vault x", "!!float [1]"]
+        {
+            assert!(load(text).unwrap_err().message.contains("unknown tag"), "{text}");
+        }
+        for text in ["!!seq [a]", "!!map {a: 1}", "! [a]", "!!str 1", "! 1"] {
+            assert!(load(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_in_front_count() {
+        let document = load_behind("a: 1\na: 2\n", 10).unwrap();
+        assert_eq!(document.duplicates[0].1, Position { line: 12, column: 1 });
+        assert_eq!(load_behind("a: [", 10).unwrap_err().at.line, load("a: [").unwrap_err().at.line + 10);
     }
 
     #[test]

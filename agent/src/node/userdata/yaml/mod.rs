@@ -6,6 +6,7 @@
 mod load;
 mod scalar;
 
+pub(super) use load::load_behind;
 pub use load::{Document, LoadError, load};
 pub use scalar::{Kind, resolve};
 
@@ -86,6 +87,15 @@ impl Node {
         self.mapping()?.iter().find(|(k, _)| k.scalar().is_some_and(|s| s.text == key)).map(|(_, value)| value)
     }
 
+    /// How many values it holds, itself among them.
+    pub(super) fn count(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 1,
+            Value::Sequence(items) => items.iter().map(Self::count).sum::<usize>() + 1,
+            Value::Mapping(entries) => entries.iter().map(|(k, v)| k.count() + v.count()).sum::<usize>() + 1,
+        }
+    }
+
     /// What a person calls it: `a list`, `a number`.
     #[must_use]
     pub fn describe(&self) -> &'static str {
@@ -97,7 +107,7 @@ impl Node {
                 Kind::Bool(_) => "a boolean",
                 Kind::Int(_) | Kind::Real => "a number",
                 Kind::Timestamp => "a date",
-                Kind::Str | Kind::Binary => "a string",
+                Kind::Str | Kind::Binary | Kind::Merge => "a string",
             },
         }
     }

@@ -15,6 +15,8 @@ pub enum Kind {
     Timestamp,
     /// Text.
     Str,
+    /// `<<`, which as a key takes over what is in another map.
+    Merge,
     /// Text in base64 that was tagged `!!binary`.
     Binary,
 }
@@ -25,6 +27,7 @@ pub fn resolve(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
         "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Kind::Bool(true),
+        "<<" => return Kind::Merge,
         "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Kind::Bool(false),
         _ => {}
     }
@@ -189,6 +192,22 @@ mod tests {
             ("99999999999999999999", Kind::Real),
             ("-", Kind::Str),
             ("1:", Kind::Str),
+            ("<<", Kind::Merge),
+            ("1_000:30", Kind::Int(60_030)),
+            ("190:20:30", Kind::Int(685_230)),
+            ("190:60", Kind::Str),
+            ("0:30", Kind::Str),
+            ("190:20:30.15", Kind::Real),
+            ("0_640", Kind::Int(416)),
+            ("1_000.5", Kind::Real),
+            ("_1", Kind::Str),
+            ("+.inf", Kind::Real),
+            (".nan", Kind::Real),
+            ("2001-1-1", Kind::Str),
+            ("2001-1-1 1:02:03", Kind::Timestamp),
+            ("n", Kind::Str),
+            ("NULL", Kind::Null),
+            ("nUll", Kind::Str),
         ] {
             assert_eq!(resolve(text), kind, "{text}");
         }

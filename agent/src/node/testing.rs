@@ -1,8 +1,4 @@
-//! Small HTTP servers on loopback, for tests of code that asks one: [`serve`] answers what a function says, [`Cloud`] is
-//! a metadata service that insists on its rules, and [`survives`] breaks it in every way that clouds break.
-
-mod cloud;
-pub(crate) mod faults;
+//! A small HTTP server on loopback, for tests of code that asks one.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,8 +8,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
-
-pub(crate) use cloud::{Cloud, Fault};
 
 /// The server; it ends when this is dropped.
 pub(crate) struct Server {
