@@ -3,8 +3,17 @@
 //! Nomad speaks the standard keys. The agent's own processes add keys that start with `X_STEPPE_`. init believes only
 //! the sender's pid as the kernel reports it (`SCM_CREDENTIALS`): a task of Nomad that finds the socket can do nothing
 //! with it, and the `X_STEPPE_` keys count only from node and console.
+//!
+//! One message has an answer: [`Message::Module`]. It is sent from a socket with a name, and init answers to that.
 
-use std::{io, os::unix::net::UnixDatagram, path::Path};
+use std::{
+    io,
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
+    path::Path,
+    time::Duration,
+};
+
+use nix::sys::socket::{UnixAddr, bind};
 
 /// One assignment of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +38,11 @@ pub enum Message {
     Reload(String),
     /// `X_STEPPE_POWER=reboot|poweroff`.
     Power(Power),
+    /// `X_STEPPE_MODULE=name`: load this kernel module, one of those that the image offers by name. The answer, when it
+    /// is there, is the same again, else [`Message::Failed`].
+    Module(String),
+    /// `X_STEPPE_FAILED=why`: an answer.
+    Failed(String),
     /// A key that this program does not know; ignored.
     Other(String),
 }
@@ -61,6 +75,8 @@ impl Message {
             Self::Reload(unit) => ("X_STEPPE_RELOAD", unit.as_str()),
             Self::Power(Power::Reboot) => ("X_STEPPE_POWER", "reboot"),
             Self::Power(Power::Off) => ("X_STEPPE_POWER", "poweroff"),
+            Self::Module(name) => ("X_STEPPE_MODULE", name.as_str()),
+            Self::Failed(why) => ("X_STEPPE_FAILED", why.as_str()),
             Self::Other(line) => return line.replace('\n', " "),
         };
         format!("{key}={}", value.replace('\n', " "))
@@ -81,6 +97,8 @@ impl Message {
             ("X_STEPPE_RELOAD", _) => Self::Reload(text()),
             ("X_STEPPE_POWER", "reboot") => Self::Power(Power::Reboot),
             ("X_STEPPE_POWER", "poweroff") => Self::Power(Power::Off),
+            ("X_STEPPE_MODULE", _) => Self::Module(text()),
+            ("X_STEPPE_FAILED", _) => Self::Failed(text()),
             _ => Self::Other(line.to_owned()),
         }
     }
@@ -99,6 +117,47 @@ pub fn parse(datagram: &[u8]) -> Vec<Message> {
 pub fn send(path: &Path, messages: &[Message]) -> io::Result<()> {
     let text = messages.iter().map(Message::line).collect::<Vec<_>>().join("\n");
     UnixDatagram::unbound()?.send_to(text.as_bytes(), path).map(|_| ())
+}
+
+/// How long the driver of a device may take to begin.
+const MODULE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Has init load a kernel module that the image offers by name, and waits until it is loaded. One that is there already is
+/// fine. `socket` is init's: [`crate::paths::NOTIFY_SOCKET`].
+///
+/// # Errors
+/// When the image does not offer it, the kernel refuses it, or init does not answer in time.
+pub fn load_module(socket: &Path, name: &str) -> Result<(), ModuleRequestError> {
+    let failed = |source| ModuleRequestError::Ask { name: name.to_owned(), source };
+    let own = UnixDatagram::unbound().map_err(failed)?;
+    // The kernel chooses the name. A connected socket takes datagrams from nobody else.
+    bind(own.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(|why| failed(why.into()))?;
+    own.connect(socket).map_err(failed)?;
+    own.set_read_timeout(Some(MODULE_LIMIT)).map_err(failed)?;
+    own.send(Message::Module(name.to_owned()).line().as_bytes()).map_err(failed)?;
+    let mut answer = [0; MAX_DATAGRAM];
+    let length = own.recv(&mut answer).map_err(failed)?;
+    match parse(&answer[..length]).into_iter().next() {
+        Some(Message::Module(_)) => Ok(()),
+        Some(Message::Failed(why)) => Err(ModuleRequestError::Refused(why)),
+        _ => Err(failed(io::ErrorKind::InvalidData.into())),
+    }
+}
+
+/// Why a module is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleRequestError {
+    /// init cannot be asked or does not answer.
+    #[error("failed to ask init for the kernel module {name}: {source}")]
+    Ask {
+        /// The module.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// init's words.
+    #[error("{0}")]
+    Refused(String),
 }
 
 #[cfg(test)]

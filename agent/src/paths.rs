@@ -4,9 +4,11 @@
 
 /// What the image says about itself: [`crate::facts::ImageFacts`] as JSON.
 pub const IMAGE_FACTS: &str = "/usr/lib/steppe/image.json";
-/// Kernel modules to load, in order, one path below [`MODULES_DIR`]`/<release>` a line. The initramfs and the root each
+/// Kernel modules to load always, in order, one path below [`MODULES_DIR`]`/<release>` a line. The initramfs and the root each
 /// have one: what is needed to reach the root, and the rest.
 pub const MODULES_LIST: &str = "/usr/lib/steppe/modules";
+/// Kernel modules that are loaded when a device or node asks for them: [`crate::init::modules::drivers`].
+pub const DRIVERS_LIST: &str = "/usr/lib/steppe/drivers";
 /// Kernel modules, below the kernel's release.
 pub const MODULES_DIR: &str = "/usr/lib/modules";
 /// The files of `/etc` that come with the image. `/etc` itself is a tmpfs, made anew from them at every boot.

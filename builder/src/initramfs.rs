@@ -6,7 +6,7 @@ use agent::paths;
 
 use crate::{
     cpio::{self, CpioError},
-    modules::{self, Module},
+    modules::Selection,
     root::{self, RootError},
     tree::{Origin, Tree},
 };
@@ -15,13 +15,12 @@ use crate::{
 ///
 /// # Errors
 /// When the kernel package lacks a module.
-pub fn tree(agent: &[u8], kernel: &Tree, release: &str, modules: &[Module]) -> Result<Tree, RootError> {
+pub fn tree(agent: &[u8], kernel: &Tree, release: &str, modules: &Selection) -> Result<Tree, RootError> {
     let mut tree = Tree::new();
     for folder in ["dev", "etc", "proc", "run", "sys", "sysroot", "tmp"] {
         tree.directory(folder, 0o755);
     }
     tree.file("init", 0o755, agent, Origin::Agent);
-    tree.file(paths::MODULES_LIST, 0o644, modules::list_text(modules).into_bytes(), Origin::Builder);
     root::add_modules(&mut tree, kernel, release, modules)?;
     Ok(tree)
 }

@@ -10,7 +10,7 @@ use agent::{
 use crate::{
     elf::{self, ElfError},
     embedded,
-    modules::{self, Module, ModuleError},
+    modules::{self, ModuleError, Selection},
     recipe::Recipe,
     tree::{Node, Origin, Tree},
     zoneinfo,
@@ -28,7 +28,7 @@ pub struct Inputs<'a> {
     /// Files of the kernel package.
     pub kernel: &'a Tree,
     /// Modules that are loaded after the root is mounted.
-    pub modules: &'a [Module],
+    pub modules: &'a Selection,
     /// The agent.
     pub agent: &'a [u8],
     /// Nomad.
@@ -140,7 +140,6 @@ fn configuration(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> 
     text(&etc("hosts"), HOSTS.into());
     text("usr/lib/os-release", os_release(inputs.facts));
     text("usr/lib/steppe/sysctl.conf", embedded::SYSCTL.into());
-    text(paths::MODULES_LIST, modules::list_text(inputs.modules));
     let facts = serde_json::to_string_pretty(inputs.facts).map_err(|error| RootError::Facts(error.to_string()))?;
     text(paths::IMAGE_FACTS, facts + "\n");
     tree.symlink(&etc("os-release"), "../usr/lib/os-release", Origin::Builder);
@@ -173,14 +172,19 @@ fn certificates(stock: &Tree) -> Option<(Vec<u8>, Origin)> {
     origin.map(|origin| (bundle, origin))
 }
 
-/// Copies modules out of the kernel package.
+/// Copies modules out of the kernel package, and writes the lists by which the agent loads them.
 ///
 /// # Errors
 /// When one is not there.
-pub fn add_modules(tree: &mut Tree, kernel: &Tree, release: &str, modules: &[Module]) -> Result<(), RootError> {
+pub fn add_modules(tree: &mut Tree, kernel: &Tree, release: &str, modules: &Selection) -> Result<(), RootError> {
     let origin = kernel.iter().map(|(_, entry)| entry.origin.clone()).next().unwrap_or(Origin::Builder);
-    for module in modules {
-        let path = format!("{}/{release}/{}", paths::MODULES_DIR, module.path);
+    let lists =
+        [(paths::MODULES_LIST, modules::list_text(&modules.always)), (paths::DRIVERS_LIST, modules.drivers_text())];
+    for (path, text) in lists {
+        tree.file(path, 0o644, text.into_bytes(), Origin::Builder);
+    }
+    for module in modules.paths() {
+        let path = format!("{}/{release}/{module}", paths::MODULES_DIR);
         tree.file(&path, 0o644, modules::bytes(kernel, path.trim_start_matches('/'))?, origin.clone());
     }
     Ok(())

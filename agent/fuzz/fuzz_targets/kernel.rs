@@ -9,5 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
     let _ = (mountinfo::parse(&text), processes::is_running_program(&text), button::has_power_key(&text));
     assert!(modules::parse(&text).all(|entry| !entry.path.is_empty()));
+    let _ = (modules::drivers::Drivers::parse(&text).buses(), modules::drivers::Drivers::parse(&text).names().count());
+    let (pattern, alias) = bytes.split_at(bytes.len() / 2);
+    let _ = modules::glob::matches(pattern, alias);
     assert!(sysctl::parse(&text).all(|setting| !setting.key.is_empty()));
 });

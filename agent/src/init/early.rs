@@ -14,11 +14,10 @@ use nix::{
 use crate::{cmdline::Cmdline, error, paths};
 
 use super::{
-    modules,
+    devices::Devices,
     mounts::{self, Kernel},
     rootfs, stay,
     timeline::Timeline,
-    uevent::Listener,
 };
 
 /// Whether `/` is still the kernel's own memory file system.
@@ -38,11 +37,7 @@ enum EarlyError {
     #[error(transparent)]
     Mount(#[from] mounts::MountError),
     #[error(transparent)]
-    Modules(#[from] modules::ModuleError),
-    #[error(transparent)]
     Root(#[from] rootfs::RootError),
-    #[error("failed to listen to the kernel's events: {0}")]
-    Events(nix::Error),
     #[error("failed to make the directory {path}: {source}")]
     Directory { path: &'static str, source: io::Error },
     #[error("failed to switch to the root: {step}: {source}")]
@@ -56,14 +51,13 @@ fn enter_root() -> Result<Infallible, EarlyError> {
     let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
     // Wrong words on the command line are told before anything is waited for.
     let spec = rootfs::spec(&cmdline, Path::new(paths::EMBEDDED_ROOT).exists())?;
-    let listener = Listener::open().map_err(EarlyError::Events)?;
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    modules::load_all(Path::new("/"), &release)?;
+    let mut devices = Devices::begin(&release);
     timeline.mark("modules");
     fs::create_dir_all(paths::SYSROOT).map_err(|source| EarlyError::Directory { path: paths::SYSROOT, source })?;
-    rootfs::mount(&spec, &listener, Path::new(paths::SYSROOT))?;
+    rootfs::mount(&spec, &mut devices, Path::new(paths::SYSROOT))?;
     timeline.hand_over();
-    drop(listener);
+    drop(devices);
     switch()
 }
 

@@ -14,16 +14,30 @@ use std::{
 use nix::{
     cmsg_space,
     errno::Errno,
-    sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, setsockopt, sockopt},
+    sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, sendto, setsockopt, sockopt},
 };
 
-use crate::notify::{self, Message};
+use crate::{
+    info,
+    notify::{self, Message},
+};
 
 use super::stay;
 
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Notifications(UnixDatagram);
+
+/// A datagram.
+#[derive(Debug, Default)]
+pub(super) struct Datagram {
+    /// Who sent it; `None` when that is not told, as when file descriptors came with it.
+    pub(super) pid: Option<i32>,
+    /// What it says; nothing when its sender is not told.
+    pub(super) messages: Vec<Message>,
+    /// Where an answer may go.
+    from: Option<UnixAddr>,
+}
 
 impl Notifications {
     /// Makes the socket at `path`. Every user may write to it: Nomad servers do not run as root. Who is believed is
@@ -44,9 +58,9 @@ impl Notifications {
         self.0.as_fd()
     }
 
-    /// The next datagram, with the pid of who sent it; `None` when there is none left. A datagram whose sender is not
-    /// told, as when file descriptors came with it, is given back without messages: the caller's bound counts it.
-    pub(super) fn next(&self) -> Option<(Option<i32>, Vec<Message>)> {
+    /// The next datagram; `None` when there is none left. One whose sender is not told is given back too: the caller's
+    /// bound counts it.
+    pub(super) fn next(&self) -> Option<Datagram> {
         let mut buffer = [0_u8; notify::MAX_DATAGRAM];
         let mut control = cmsg_space!(UnixCredentials);
         loop {
@@ -66,13 +80,26 @@ impl Notifications {
                 })
             });
             if pid.is_none() {
-                return Some((None, Vec::new()));
+                return Some(Datagram::default());
             }
+            let from = received.address;
             let mut messages = notify::parse(&buffer[..size]);
             if cut {
                 messages.pop();
             }
-            return Some((pid, messages));
+            return Some(Datagram { pid, messages, from });
+        }
+    }
+
+    /// Answers a datagram. init waits for nobody: an answer that finds no room is lost, and who waits for it gives up.
+    pub(super) fn answer(&self, to: &Datagram, message: &Message) {
+        let Some(address) = to.from.as_ref().filter(|from| from.as_abstract().is_some() || from.path().is_some())
+        else {
+            return;
+        };
+        let line = message.line();
+        if let Err(why) = sendto(self.0.as_raw_fd(), line.as_bytes(), address, MsgFlags::MSG_DONTWAIT) {
+            info!("failed to answer {line}: {why}");
         }
     }
 }
@@ -105,7 +132,10 @@ impl Strangers {
 mod tests {
     use std::io::IoSlice;
 
-    use nix::sys::socket::{ControlMessage, sendmsg};
+    use nix::{
+        poll::{PollFd, PollFlags, PollTimeout, poll},
+        sys::socket::{ControlMessage, sendmsg},
+    };
 
     use super::*;
 
@@ -116,11 +146,11 @@ mod tests {
         let socket = Notifications::bind(&path).unwrap();
         assert!(socket.next().is_none());
         notify::send(&path, &[Message::Ready, Message::Phase("plan".into())]).unwrap();
-        let (pid, messages) = socket.next().unwrap();
-        assert_eq!(pid, Some(std::process::id().cast_signed()));
-        assert_eq!(messages, [Message::Ready, Message::Phase("plan".into())]);
+        let datagram = socket.next().unwrap();
+        assert_eq!(datagram.pid, Some(std::process::id().cast_signed()));
+        assert_eq!(datagram.messages, [Message::Ready, Message::Phase("plan".into())]);
         notify::send(&path, &[Message::Ready, Message::Status("x".repeat(5000))]).unwrap();
-        assert_eq!(socket.next().unwrap().1, [Message::Ready]);
+        assert_eq!(socket.next().unwrap().messages, [Message::Ready]);
         assert!(socket.next().is_none());
     }
 
@@ -138,10 +168,28 @@ mod tests {
         }
         notify::send(&path, &[Message::Ready]).unwrap();
         for _ in 0..2 {
-            assert_eq!(socket.next(), Some((None, Vec::new())));
+            let datagram = socket.next().unwrap();
+            assert_eq!((datagram.pid, datagram.messages), (None, Vec::new()));
         }
-        assert_eq!(socket.next().unwrap().1, [Message::Ready]);
-        assert_eq!(socket.next(), None);
+        assert_eq!(socket.next().unwrap().messages, [Message::Ready]);
+        assert!(socket.next().is_none());
+    }
+
+    #[test]
+    fn a_module_is_asked_for_and_the_answer_arrives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = Notifications::bind(&path).unwrap();
+        let asker = std::thread::spawn(move || {
+            ["bonding", "nvidia"].map(|name| notify::load_module(&path, name).map_err(|why| why.to_string()))
+        });
+        for answer in [Message::Module("bonding".into()), Message::Failed("this image has no nvidia".into())] {
+            poll(&mut [PollFd::new(socket.fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+            let datagram = socket.next().unwrap();
+            assert!(matches!(&datagram.messages[..], [Message::Module(_)]), "{datagram:?}");
+            socket.answer(&datagram, &answer);
+        }
+        assert_eq!(asker.join().unwrap(), [Ok(()), Err("this image has no nvidia".to_owned())]);
     }
 
     #[test]

@@ -23,10 +23,10 @@ use crate::{
 
 use super::{
     button::{self, Button},
+    devices::Devices,
     listener::{Notifications, Strangers},
     stay,
     timeline::Timeline,
-    uevent::Listener,
     units::Units,
 };
 
@@ -64,7 +64,7 @@ pub(super) struct Manager {
     timer: TimerFd,
     notifications: Notifications,
     strangers: Strangers,
-    events: Option<Listener>,
+    devices: Devices,
     buttons: Vec<Button>,
     /// Why Nomad may not be started, if it may not: said every ten seconds.
     held: Option<String>,
@@ -92,7 +92,12 @@ pub(super) fn block_signals() -> nix::Result<SigSet> {
 
 impl Manager {
     /// `held`: why Nomad may not be started.
-    pub(super) fn new(units: Units, timeline: Timeline, held: Option<String>) -> Result<Self, ManagerError> {
+    pub(super) fn new(
+        units: Units,
+        timeline: Timeline,
+        held: Option<String>,
+        devices: Devices,
+    ) -> Result<Self, ManagerError> {
         let failed = |what| move |source| ManagerError::Kernel { what, source };
         let set = block_signals().map_err(failed("signals"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -101,7 +106,6 @@ impl Manager {
             .map_err(failed("the timer"))?;
         let notifications =
             Notifications::bind(Path::new(paths::NOTIFY_SOCKET)).map_err(|source| ManagerError::Socket { source })?;
-        let events = Listener::open().map_err(|why| warning!("devices that appear later are not seen: {why}")).ok();
         let mut buttons = Vec::new();
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
         Ok(Self {
@@ -111,7 +115,7 @@ impl Manager {
             timer,
             notifications,
             strangers: Strangers::default(),
-            events,
+            devices,
             buttons,
             held,
             next_held_message: None,
@@ -175,7 +179,7 @@ impl Manager {
             PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.notifications.fd(), PollFlags::POLLIN),
         ];
-        fds.extend(self.events.iter().map(|events| PollFd::new(events.fd(), PollFlags::POLLIN)));
+        fds.extend(self.devices.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.buttons.iter().map(|button| PollFd::new(button.fd(), PollFlags::POLLIN)));
         fds.extend(self.units.pipe_fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         // An interrupted or failed poll shows nothing ready; the next step polls again.
@@ -186,7 +190,7 @@ impl Manager {
             signals: next(),
             timer: next(),
             notifications: next(),
-            events: self.events.is_some() && next(),
+            events: self.devices.fd().is_some() && next(),
             buttons: self.buttons.iter().map(|_| next()).collect(),
             pipes: ready.collect(),
         }
@@ -209,7 +213,8 @@ impl Manager {
     fn read_notifications(&mut self) {
         // Bounded: a program that floods the socket cannot keep init from its other work.
         for _ in 0..64 {
-            let Some((pid, messages)) = self.notifications.next() else { return };
+            let Some(mut datagram) = self.notifications.next() else { return };
+            let pid = datagram.pid;
             let unit = pid.and_then(|pid| Some((pid, self.units.name_of(pid)?.to_owned())));
             let Some((pid, sender)) = unit else {
                 if let Some(line) = self.strangers.count(pid, sys::boottime()) {
@@ -218,8 +223,14 @@ impl Manager {
                 continue;
             };
             let trusted = sender == "node" || sender.starts_with("console");
-            for message in messages {
-                self.handle(pid, &sender, trusted, message);
+            for message in std::mem::take(&mut datagram.messages) {
+                match message {
+                    Message::Module(name) if trusted => {
+                        let answer = self.load_module(&sender, name);
+                        self.notifications.answer(&datagram, &answer);
+                    }
+                    message => self.handle(pid, &sender, trusted, message),
+                }
             }
         }
     }
@@ -229,8 +240,10 @@ impl Manager {
             Message::Ready | Message::Status(_) | Message::Reloading | Message::Stopping => {
                 self.units.heard(pid, &message);
             }
-            Message::Other(_) => {}
+            Message::Other(_) | Message::Failed(_) => {}
             _ if !trusted => info!("{sender} asked for {}: ignored", message.line()),
+            // Answered by who read it.
+            Message::Module(_) => {}
             Message::Phase(phase) => self.timeline.mark(&phase),
             Message::Power(power) => self.ask(Request { power, by: sender.to_owned() }),
             Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
@@ -241,6 +254,17 @@ impl Manager {
                 if let Err(why) = self.units.command(&message) {
                     error!("{sender} asked for {}: {why}", message.line());
                 }
+            }
+        }
+    }
+
+    /// Loads a module for a unit; gives the answer.
+    fn load_module(&mut self, sender: &str, name: String) -> Message {
+        match self.devices.load(&name) {
+            Ok(()) => Message::Module(name),
+            Err(why) => {
+                error!("{sender} asked for a kernel module: {why}");
+                Message::Failed(why.to_string())
             }
         }
     }
@@ -257,8 +281,8 @@ impl Manager {
     }
 
     fn read_events(&mut self) {
-        let seen = self.events.as_ref().map(Listener::drain).unwrap_or_default();
-        if seen.iter().any(|event| event.action == "overrun" || (event.action == "add" && event.subsystem == "input")) {
+        let seen = self.devices.drain();
+        if seen.iter().any(|event| event.is_overrun() || (event.action == "add" && event.subsystem == "input")) {
             button::scan(Path::new("/sys"), Path::new("/dev"), &mut self.buttons);
         }
     }

@@ -5,6 +5,7 @@
 //! [`shutdown`]. One thread, one loop ([`manager`]), no async; the only waiter for children.
 
 pub mod button;
+mod devices;
 pub mod disks;
 mod early;
 pub mod etc;

@@ -12,9 +12,9 @@ use nix::{
 use crate::{cmdline::Cmdline, error, facts::ImageFacts, paths, unit::UnitSpec, warning};
 
 use super::{
+    devices::Devices,
     etc,
     manager::{self, Manager, ManagerError},
-    modules,
     mounts::{self, Kernel, MountError},
     shutdown, state, stay, sysctl, system,
     timeline::Timeline,
@@ -48,10 +48,10 @@ fn boot() -> Result<Infallible, RootError> {
     let mut timeline = Timeline::resume();
     timeline.mark("root");
     let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
-    system_setup()?;
+    let mut devices = system_setup()?;
     let facts = ImageFacts::read(Path::new("/")).map_err(|why| error!("{why}")).ok();
     system::clock_not_before(facts.as_ref().map_or(0, |facts| facts.epoch));
-    let held = state::bring_up(&cmdline).map_err(|why| why.to_string()).err();
+    let held = state::bring_up(&cmdline, &mut devices).map_err(|why| why.to_string()).err();
     if let Some(why) = &held {
         error!("degraded: {why}");
     }
@@ -59,7 +59,7 @@ fn boot() -> Result<Infallible, RootError> {
     timeline.mark("state");
     let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
-    let mut manager = Manager::new(units, timeline, held)?;
+    let mut manager = Manager::new(units, timeline, held, devices)?;
     manager.units.add(node());
     manager.timeline.mark("node-started");
     for tty in consoles(&cmdline, facts.as_ref(), &active_console()) {
@@ -70,11 +70,11 @@ fn boot() -> Result<Infallible, RootError> {
 }
 
 /// Everything that a Unix system is expected to have. Only what the node cannot do without ends the boot.
-fn system_setup() -> Result<(), RootError> {
+fn system_setup() -> Result<Devices, RootError> {
     let shared = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>);
     tell("share the mounts", shared);
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    tell("load the modules", modules::load_all(Path::new("/"), &release));
+    let devices = Devices::begin(&release);
     mounts::setup_at(Path::new("/"), mounts::ROOT, &mut Kernel)?;
     tell("make the links in /dev", system::link_devices(Path::new("/dev")));
     etc::render(Path::new(paths::ETC_TEMPLATE), Path::new("/etc"))?;
@@ -86,7 +86,7 @@ fn system_setup() -> Result<(), RootError> {
     for path in [paths::RUN_DIR, paths::UNITS_DIR, "/run/lock"] {
         fs::create_dir_all(path).map_err(|source| RootError::Directory { path, source })?;
     }
-    Ok(())
+    Ok(devices)
 }
 
 /// Says what failed and goes on.

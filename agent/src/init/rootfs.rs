@@ -11,10 +11,11 @@ use nix::{errno::Errno, mount::MsFlags};
 use crate::{cmdline::Cmdline, error, notice, paths, sys};
 
 use super::{
+    devices::Devices,
     disks,
     gpt::{self, Guid},
+    modules::ModuleError,
     stay,
-    uevent::Listener,
 };
 
 /// Time that a disk has to appear before the message becomes an error.
@@ -43,6 +44,9 @@ pub enum RootError {
     /// Not a form that is known.
     #[error("root={0} on the kernel command line is not understood: use root=PARTUUID=<guid> or root=/dev/<name>")]
     Unknown(String),
+    /// A module that the root needs.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// The loop device failed.
     #[error("failed to set up a loop device for {path}: {step}: {source}", path = paths::EMBEDDED_ROOT)]
     Loop {
@@ -76,19 +80,22 @@ pub fn spec(cmdline: &Cmdline, embedded: bool) -> Result<RootSpec, RootError> {
 }
 
 /// Mounts the root read-only on `target`; waits for its device for as long as it takes and says so.
-pub(super) fn mount(spec: &RootSpec, listener: &Listener, target: &Path) -> Result<(), RootError> {
+pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Result<(), RootError> {
     let device = match spec {
-        RootSpec::Embedded => loop_device()?,
-        RootSpec::Partition(guid) => wait(listener, &format!("the root partition PARTUUID={guid}"), || find(*guid)),
+        RootSpec::Embedded => {
+            devices.load("loop")?;
+            loop_device()?
+        }
+        RootSpec::Partition(guid) => wait(devices, &format!("the root partition PARTUUID={guid}"), || find(*guid)),
         RootSpec::Device(path) => {
-            wait(listener, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))
+            wait(devices, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))
         }
     };
     nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
         .map_err(|source| RootError::Mount { device, source })
 }
 
-fn wait(listener: &Listener, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> PathBuf {
+fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> PathBuf {
     let start = sys::boottime();
     let mut next_message = stay::REPEAT;
     loop {
@@ -105,7 +112,7 @@ fn wait(listener: &Listener, what: &str, mut find: impl FnMut() -> Option<PathBu
             }
             next_message += stay::REPEAT;
         }
-        listener.wait_for("block", next_message.saturating_sub(waited));
+        devices.wait_for("block", next_message.saturating_sub(waited));
     }
 }
 

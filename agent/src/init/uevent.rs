@@ -2,19 +2,15 @@
 //!
 //! Format: `add@/devices/...` and then `KEY=value`, each ended by a zero byte (`lib/kobject_uevent.c`).
 
-use std::{
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
-    time::Duration,
-};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, socket},
 };
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uevent {
     /// `add`, `change`, `remove`.
     pub action: String,
@@ -22,12 +18,27 @@ pub struct Uevent {
     pub subsystem: String,
     /// Path below `/dev`, for devices that have a node.
     pub devname: Option<String>,
+    /// What the device says of itself, for devices of a bus whose drivers are modules.
+    pub modalias: Option<String>,
+}
+
+impl Uevent {
+    /// What stands for events that were lost: look again at everything.
+    fn overrun() -> Self {
+        Self { action: "overrun".into(), ..Self::default() }
+    }
+
+    /// Whether events were lost.
+    #[must_use]
+    pub fn is_overrun(&self) -> bool {
+        self.action == "overrun"
+    }
 }
 
 /// Reads one datagram; `None` when it is not an event of the kernel.
 #[must_use]
 pub fn parse(datagram: &[u8]) -> Option<Uevent> {
-    let mut event = Uevent { action: String::new(), subsystem: String::new(), devname: None };
+    let mut event = Uevent::default();
     let mut fields = datagram.split(|byte| *byte == 0);
     fields.next().filter(|head| head.contains(&b'@'))?;
     for field in fields {
@@ -38,6 +49,7 @@ pub fn parse(datagram: &[u8]) -> Option<Uevent> {
             "ACTION" => value.clone_into(&mut event.action),
             "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
             "DEVNAME" => event.devname = Some(value.to_owned()),
+            "MODALIAS" => event.modalias = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -76,28 +88,8 @@ impl Listener {
                 // Port 0 is the kernel; programs may send to the group too.
                 Ok((size, Some(from))) if from.pid() == 0 => events.extend(parse(&buffer[..size])),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(Errno::ENOBUFS) => {
-                    events.push(Uevent { action: "overrun".into(), subsystem: String::new(), devname: None });
-                }
+                Err(Errno::ENOBUFS) => events.push(Uevent::overrun()),
                 Err(_) => return events,
-            }
-        }
-    }
-
-    /// Waits until an event of the subsystem arrives, or until the time is over; true when one arrived.
-    pub(super) fn wait_for(&self, subsystem: &str, limit: Duration) -> bool {
-        let end = crate::sys::boottime() + limit;
-        loop {
-            let left = end.saturating_sub(crate::sys::boottime());
-            // One millisecond more, so that the rest below a millisecond does not become a busy loop.
-            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, timeout);
-            if self.drain().iter().any(|event| event.subsystem == subsystem || event.action == "overrun") {
-                return true;
-            }
-            if left.is_zero() {
-                return false;
             }
         }
     }
@@ -112,7 +104,10 @@ mod tests {
     #[test]
     fn a_disk_appears() {
         let event = parse(b"add@/devices/x/block/vda\0ACTION=add\0DEVNAME=vda\0SUBSYSTEM=block\0SEQNUM=9\0").unwrap();
-        assert_eq!(event, Uevent { action: "add".into(), subsystem: "block".into(), devname: Some("vda".into()) });
+        let devname = Some("vda".into());
+        assert_eq!(event, Uevent { action: "add".into(), subsystem: "block".into(), devname, modalias: None });
+        let event = parse(b"add@/devices/x\0ACTION=add\0SUBSYSTEM=xen\0MODALIAS=xen:vif\0").unwrap();
+        assert_eq!(event.modalias.as_deref(), Some("xen:vif"));
     }
 
     #[test]

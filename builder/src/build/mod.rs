@@ -129,7 +129,7 @@ impl Build<'_> {
 
         let kernel = self.kernel(&inputs)?;
         let first = self.modules(&inputs, &kernel, &inputs.lists.initramfs, &[])?;
-        let second = self.modules(&inputs, &kernel, &inputs.lists.root, &first)?;
+        let second = self.modules(&inputs, &kernel, &inputs.lists.root, &first.always)?;
         let (initrd, initrd_files) = self.initramfs(&inputs, &kernel, &first)?;
         let facts = self.facts(&inputs, &kernel);
         let (root, record) = self.root(&inputs, &kernel, &facts, &second)?;

@@ -12,7 +12,7 @@ use crate::{
     content::{Digest, Key},
     deb::Deb,
     initramfs,
-    modules::{Catalogue, Module},
+    modules::{Catalogue, Module, Selection, Wanted},
     progress, root, squashfs,
     tree::{FileRecord, Tree},
 };
@@ -85,36 +85,34 @@ impl Build<'_> {
         &self,
         inputs: &Inputs,
         kernel: &Kernel,
-        wanted: &[String],
+        wanted: &Wanted,
         already: &[Module],
-    ) -> Result<Vec<Module>> {
-        let key = Key::new("modules", 1)
+    ) -> Result<Selection> {
+        let key = Key::new("modules", 2)
             .with("builder", self.builder.bytes())
             .with("lock", inputs.packages.lock.text())
-            .with("wanted", wanted.join("\n"))
+            .with("wanted", serde_json::to_vec(wanted)?)
             .with("already", crate::modules::list_text(already));
         let folder = self.cache.step("modules", key.finish(), |folder| -> Result<()> {
             let tree = self.kernel_files(inputs, kernel)?;
-            let modules = Catalogue::new(tree, &kernel.release).resolve(wanted, already)?;
-            let path = folder.join("list");
-            fs::write(&path, crate::modules::list_text(&modules)).map_err(|error| CacheError::write(&path, error))?;
-            Ok(())
+            let selection = Catalogue::new(tree, &kernel.release).select(wanted, already)?;
+            keep(folder, "selection.json", &serde_json::to_vec(&selection)?)
         })?;
-        Ok(crate::modules::parse_list(&String::from_utf8(read(&folder.join("list"))?)?))
+        Ok(serde_json::from_slice(&read(&folder.join("selection.json"))?)?)
     }
 
     pub(super) fn initramfs(
         &self,
         inputs: &Inputs,
         kernel: &Kernel,
-        modules: &[Module],
+        modules: &Selection,
     ) -> Result<(Vec<u8>, Vec<FileRecord>)> {
         let level = self.request.recipe.initramfs_level;
         let key = Key::new("initramfs", 1)
             .with("builder", self.builder.bytes())
             .with("lock", inputs.packages.lock.text())
             .with("agent", inputs.agent_sha256.bytes())
-            .with("modules", crate::modules::list_text(modules))
+            .with("modules", serde_json::to_vec(modules)?)
             .with("level", level.to_string());
         self.progress.step("initramfs", || {
             let folder = self.cache.step("initramfs", key.finish(), |folder| -> Result<()> {
@@ -127,7 +125,7 @@ impl Build<'_> {
             })?;
             let bytes = read(&folder.join("initrd"))?;
             let list: Vec<FileRecord> = serde_json::from_slice(&read(&folder.join("files.json"))?)?;
-            let summary = format!("{}, {} modules", progress::bytes(bytes.len() as u64), modules.len());
+            let summary = format!("{}, {} modules", progress::bytes(bytes.len() as u64), modules.paths().len());
             anyhow::Ok(((bytes, list), summary))
         })
     }
@@ -156,7 +154,7 @@ impl Build<'_> {
         inputs: &Inputs,
         kernel: &Kernel,
         facts: &ImageFacts,
-        modules: &[Module],
+        modules: &Selection,
     ) -> Result<(Vec<u8>, RootRecord)> {
         let recipe = &self.request.recipe;
         let key = Key::new("root", 1)
@@ -164,7 +162,7 @@ impl Build<'_> {
             .with("lock", inputs.packages.lock.text())
             .with("agent", inputs.agent_sha256.bytes())
             .with("facts", serde_json::to_vec(facts)?)
-            .with("modules", crate::modules::list_text(modules))
+            .with("modules", serde_json::to_vec(modules)?)
             .with("root", format!("{:?}", recipe.root));
         self.progress.step("root", || {
             let folder = self.cache.step("root", key.finish(), |folder| -> Result<()> {
@@ -184,7 +182,7 @@ impl Build<'_> {
         inputs: &Inputs,
         kernel: &Kernel,
         facts: &ImageFacts,
-        modules: &[Module],
+        modules: &Selection,
     ) -> Result<(Vec<u8>, RootRecord)> {
         let recipe = &self.request.recipe;
         let mut stock = Tree::new();

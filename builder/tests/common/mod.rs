@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub(crate) mod nomad_fixture;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -146,13 +147,14 @@ fn program(path: &Path, bytes: &[u8]) {
 
 fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
     let lists = ModuleLists::parse("m", embedded::module_list("cloud").unwrap()).unwrap();
-    let module = fixture::xz(&fixture::kernel_module("license=GPL\0depends=\0"));
-    let paths: Vec<String> = lists
-        .initramfs
-        .iter()
-        .chain(&lists.root)
-        .map(|name| format!("usr/lib/modules/{KERNEL}/kernel/{}.ko.xz", name.trim_start_matches('?')))
-        .collect();
+    let module = fixture::xz(&fixture::kernel_module("license=GPL\0alias=pci:v*\0depends=\0"));
+    let lists = [lists.initramfs, lists.root];
+    let names = lists.iter().flat_map(|wanted| {
+        let asked = wanted.asked.iter().flat_map(|(name, before)| before.iter().chain([name]));
+        wanted.always.iter().chain(&wanted.devices).chain(asked)
+    });
+    let paths: BTreeSet<String> =
+        names.map(|name| format!("usr/lib/modules/{KERNEL}/kernel/{}.ko.xz", name.trim_start_matches('?'))).collect();
     let image = format!("boot/vmlinuz-{KERNEL}");
     let mut kernel = vec![Member::File(&image, 0o644, &[0x4b; 9000])];
     kernel.extend(paths.iter().map(|path| Member::File(path, 0o644, &module)));

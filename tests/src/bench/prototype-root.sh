@@ -7,7 +7,7 @@ while read -r module; do
         [?]*) $b insmod "$base/${module#?}" 2>/dev/null || true ;;
         *) $b insmod "$base/$module" ;;
     esac
-done </usr/lib/steppe/modules
+done </run/root.modules
 $b mkdir -p /dev/pts /dev/shm
 $b mount -t devpts devpts /dev/pts
 $b mount -t tmpfs tmpfs /dev/shm

@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use builder::{
     cache::Cache,
     deb::Deb,
     embedded, initramfs,
     manifest::Manifest,
-    modules::{Catalogue, ModuleLists},
+    modules::{self, Catalogue, Module, ModuleLists, Selection},
     tree::Origin,
 };
 
@@ -23,6 +23,10 @@ use crate::cluster::{WORKLOAD, check_workload};
 
 const INIT: &str = include_str!("prototype.sh");
 const ROOT: &str = include_str!("prototype-root.sh");
+
+/// Drivers of the lab's machines, which the agent finds by their devices and the prototype is told.
+const DRIVERS_OF_INITRAMFS: [&str; 2] = ["virtio_blk", "ahci"];
+const DRIVERS_OF_ROOT: [&str; 4] = ["button", "virtio_net", "virtio_rng", "qemu_fw_cfg"];
 
 /// Address of the prototype.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 50);
@@ -45,10 +49,18 @@ pub fn initrd(image: &Manifest, cache: &Path, scratch: &Path) -> anyhow::Result<
     let kernel = Deb::read(&deb, &package.name, &package.version, &want)?.tree;
 
     let list = embedded::module_list("cloud").context("there is no module list")?;
-    let wanted = ModuleLists::parse("modules-cloud.toml", list)?.initramfs;
-    let modules = Catalogue::new(&kernel, &image.kernel).resolve(&wanted, &[])?;
-    ensure!(!modules.is_empty(), "no modules for the initramfs");
-    let mut tree = initramfs::tree(INIT.as_bytes(), &kernel, &image.kernel, &modules)?;
+    let lists = ModuleLists::parse("modules-cloud.toml", list)?;
+    let catalogue = Catalogue::new(&kernel, &image.kernel);
+    let resolve = |always: Vec<String>, drivers: &[&str], already: &[Module]| {
+        let names: Vec<String> = always.into_iter().chain(drivers.iter().map(ToString::to_string)).collect();
+        catalogue.resolve(&names, already)
+    };
+    let first = resolve(lists.initramfs.always, &DRIVERS_OF_INITRAMFS, &[])?;
+    let second = resolve(lists.root.always, &DRIVERS_OF_ROOT, &first)?;
+    let list = modules::list_text(&second);
+    let first = Selection { always: first, ..Selection::default() };
+    let mut tree = initramfs::tree(INIT.as_bytes(), &kernel, &image.kernel, &first)?;
+    tree.file("root.modules", 0o644, list.into_bytes(), Origin::Builder);
     let root = ROOT.replace("ADDRESS", &ADDRESS.to_string()).replace("ROUTER", ROUTER);
     tree.file("root.sh", 0o644, root.into_bytes(), Origin::Builder);
     let bytes = fs::read(busybox).with_context(|| format!("failed to read {WORKLOAD}"))?;

@@ -16,6 +16,6 @@ while read -r module; do
     esac
 done </usr/lib/steppe/modules
 $b mount -t squashfs -o ro /dev/vda2 /sysroot
-$b cp $b /root.sh /run/
+$b cp $b /root.sh /root.modules /run/
 for folder in proc sys dev run; do $b mount -o move /$folder /sysroot/$folder; done
 exec $b switch_root /sysroot /run/busybox sh /run/root.sh

@@ -17,7 +17,6 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -34,11 +33,11 @@ use crate::{
 };
 
 use super::{
+    devices::Devices,
     disks::{self, Disk},
     gpt::{Guid, Partition},
     system,
     timeline::seconds,
-    uevent::Listener,
 };
 use probe::{Content, UNFINISHED_LABEL};
 use search::Found;
@@ -96,12 +95,12 @@ pub(super) enum StateError {
 
 /// Brings `/state` up. When that fails, the directories still work, in memory, so that the node can be reached and can
 /// say what is wrong; the error says why, and Nomad must not be started.
-pub(super) fn bring_up(cmdline: &Cmdline) -> Result<(), StateError> {
+pub(super) fn bring_up(cmdline: &Cmdline, devices: &mut Devices) -> Result<(), StateError> {
     if cmdline.value("steppe.state") == Some("tmpfs") {
         notice!("state in memory: the command line says steppe.state=tmpfs; nothing outlives this boot");
         return in_memory();
     }
-    let result = on_disk();
+    let result = on_disk(devices);
     if result.is_err()
         && let Err(why) = in_memory()
     {
@@ -121,8 +120,8 @@ fn finish() -> Result<(), StateError> {
     layout::bind().map_err(|(name, source)| StateError::Bind { name, source })
 }
 
-fn on_disk() -> Result<(), StateError> {
-    let mut found = find_or_create()?;
+fn on_disk(devices: &mut Devices) -> Result<(), StateError> {
+    let mut found = find_or_create(devices)?;
     let device = found.disk.partition_node(found.partition.number);
     let content = read_head(&device).map(|head| probe::probe(&head));
     let content = content.map_err(|source| StateError::Open { path: device.clone(), source })?;
@@ -191,14 +190,12 @@ fn read_head(device: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Looks for the state partition; makes one when there is none. Disks may appear while it looks.
-fn find_or_create() -> Result<Found, StateError> {
-    let listener = Listener::open().map_err(|why| warning!("disks that appear later are not seen: {why}")).ok();
-    let listener = listener.as_ref();
+fn find_or_create(devices: &mut Devices) -> Result<Found, StateError> {
     let end = sys::boottime() + PATIENCE;
     let mut told = false;
     loop {
         let left = end.saturating_sub(sys::boottime());
-        let why = match attempt(listener) {
+        let why = match attempt(devices) {
             Ok(Some(found)) => return Ok(found),
             Ok(None) if !left.is_zero() => continue,
             Ok(None) => return Err(no_room()),
@@ -210,7 +207,7 @@ fn find_or_create() -> Result<Found, StateError> {
             told = true;
         }
         // A disk that could not be read is read again; nothing tells when it can be.
-        quiet(listener, left.min(RETRY));
+        quiet(devices, left.min(RETRY));
     }
 }
 
@@ -219,11 +216,11 @@ fn no_room() -> StateError {
 }
 
 /// Looks once; `None` when a disk appeared meanwhile.
-fn attempt(listener: Option<&Listener>) -> Result<Option<Found>, StateError> {
+fn attempt(devices: &mut Devices) -> Result<Option<Found>, StateError> {
     if let Some(found) = search::state()? {
         return Ok(Some(found));
     }
-    if !quiet(listener, QUIET) {
+    if !quiet(devices, QUIET) {
         return Ok(None);
     }
     if let Some(found) = create_beside_root()? {
@@ -232,7 +229,7 @@ fn attempt(listener: Option<&Listener>) -> Result<Option<Found>, StateError> {
     if search::blank_disk()?.is_none() {
         return Err(no_room());
     }
-    if !quiet(listener, BLANK_QUIET) {
+    if !quiet(devices, BLANK_QUIET) {
         return Ok(None);
     }
     // That was a long time: what was true before it is looked at again.
@@ -244,14 +241,8 @@ fn attempt(listener: Option<&Listener>) -> Result<Option<Found>, StateError> {
 }
 
 /// Waits for `time` or until a disk appears; true when none did.
-fn quiet(listener: Option<&Listener>, time: Duration) -> bool {
-    match listener {
-        Some(listener) => !listener.wait_for("block", time),
-        None => {
-            thread::sleep(time);
-            true
-        }
-    }
+fn quiet(devices: &mut Devices, time: Duration) -> bool {
+    !devices.wait_for("block", time)
 }
 
 /// Makes the partition on the root's disk; `None` when there is no such disk or no room on it.

@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
+
+use crate::{notify, paths};
 
 use super::superblock::{self, FileSystem};
 
@@ -85,8 +90,18 @@ impl Volume {
             |source: io::Error| MediaError::Mount { device: self.device.clone(), kind: self.kind.as_str(), source };
         fs::create_dir_all(&point).map_err(failed)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some(&self.device), &point, Some(self.kind.as_str()), flags, None::<&str>)
-            .map_err(|error| failed(error.into()))?;
+        let kind = self.kind.as_str();
+        let mount = || mount(Some(&self.device), &point, Some(kind), flags, None::<&str>);
+        let mounted = match mount() {
+            // The kernel does not know this kind of file system yet.
+            Err(Errno::ENODEV) => {
+                let socket = root.join(paths::NOTIFY_SOCKET.trim_start_matches('/'));
+                notify::load_module(&socket, kind).map_err(|why| failed(io::Error::other(why)))?;
+                mount()
+            }
+            mounted => mounted,
+        };
+        mounted.map_err(|error| failed(error.into()))?;
         let files = read_files(&point, wanted);
         // Lazily: if something keeps it busy, the next look must still find an empty mount point.
         let _ = umount2(&point, MntFlags::MNT_DETACH);

@@ -1,61 +1,18 @@
-//! Kernel modules: which ones go into an image, and in which order they are loaded.
+//! The modules of a kernel package, and what an image takes of them.
 //!
-//! A list names only what is wanted; dependencies are read from the modules themselves. Every module carries a
-//! section `.modinfo` of `key=value` strings (`depends=a,b`, `softdep=pre: c`); Debian packages have no `modules.dep`,
-//! which `depmod` writes at installation.
+//! A list names only what is wanted; dependencies are read from the modules themselves. Debian packages have no
+//! `modules.dep` and no `modules.alias`, which `depmod` writes at installation.
 
 use std::{collections::BTreeMap, io::Read as _, sync::Arc};
 
-use object::{Object as _, ObjectSection as _};
-use serde::Deserialize;
-
+use super::{
+    Module, ModuleError,
+    drivers::{self, Driver, Selection},
+    info::Info,
+    lists::Wanted,
+    normal,
+};
 use crate::{hint, tree::Tree};
-
-/// The module lists of a kernel flavour.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModuleLists {
-    /// To reach the root file system.
-    pub initramfs: Vec<String>,
-    /// Loaded after the root is mounted.
-    pub root: Vec<String>,
-}
-
-impl ModuleLists {
-    /// Parses the text of a list file; `file` is its name in messages.
-    ///
-    /// # Errors
-    /// When the text is not such a file.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ModuleError> {
-        toml::from_str(text)
-            .map_err(|error| ModuleError::List { file: file.to_owned(), message: hint::describe_toml(text, &error) })
-    }
-}
-
-/// A module to load.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
-    /// Below `/usr/lib/modules/<release>/`, without the suffix of a compression: see [`bytes`].
-    pub path: String,
-    /// Whether the hardware may be absent.
-    pub optional: bool,
-}
-
-/// The text of `/usr/lib/steppe/modules`.
-#[must_use]
-pub fn list_text(modules: &[Module]) -> String {
-    modules.iter().map(|m| format!("{}{}\n", if m.optional { "?" } else { "" }, m.path)).collect()
-}
-
-/// Reads what [`list_text`] wrote.
-#[must_use]
-pub fn parse_list(text: &str) -> Vec<Module> {
-    let module = |line: &str| match line.strip_prefix('?') {
-        Some(path) => Module { path: path.to_owned(), optional: true },
-        None => Module { path: line.to_owned(), optional: false },
-    };
-    text.lines().map(module).collect()
-}
 
 /// The modules of a kernel package.
 #[derive(Debug)]
@@ -93,17 +50,72 @@ impl<'a> Catalogue<'a> {
         let mut order: Vec<Module> = Vec::new();
         for word in wanted {
             let (name, optional) = word.strip_prefix('?').map_or((word.as_str(), false), |name| (name, true));
-            let name = normal(name);
-            if self.builtin.contains(&name) {
-                continue;
+            if let Some(name) = self.find(name)? {
+                self.visit(&name, optional, already, &mut order, &mut Vec::new())?;
             }
-            if !self.by_name.contains_key(&name) {
-                let near = hint::nearest(&name, self.by_name.keys().map(String::as_str)).map(ToOwned::to_owned);
-                return Err(ModuleError::Unknown { name, base: self.base.clone(), near });
-            }
-            self.visit(&name, optional, already, &mut order, &mut Vec::new())?;
         }
         Ok(order)
+    }
+
+    /// Everything that a file system has of `wanted`, when the modules of `already` are loaded before.
+    ///
+    /// # Errors
+    /// When the kernel has no such module, one cannot be read, or no device could ever ask for one.
+    pub fn select(&self, wanted: &Wanted, already: &[Module]) -> Result<Selection, ModuleError> {
+        let always = self.resolve(&wanted.always, already)?;
+        let mut selection = Selection { always, ..Selection::default() };
+        let loaded: Vec<Module> = already.iter().chain(&selection.always).cloned().collect();
+        for word in &wanted.devices {
+            let Some(name) = self.find(word)? else { continue };
+            let mut driver = self.driver(&name, &[], &loaded)?;
+            driver.aliases.retain(|alias| drivers::is_of_a_bus(alias));
+            if driver.aliases.is_empty() {
+                return Err(ModuleError::NoAlias { name });
+            }
+            selection.drivers.push(driver);
+        }
+        for (word, before) in &wanted.asked {
+            let Some(name) = self.find(word)? else {
+                selection.builtin.push(normal(word));
+                continue;
+            };
+            let mut driver = self.driver(&name, before, &loaded)?;
+            // Whoever mounts a file system knows it by another name than its module has.
+            let of_file_systems = driver.aliases.iter().filter_map(|alias| alias.strip_prefix("fs-"));
+            driver.names = of_file_systems.map(ToOwned::to_owned).chain([name]).collect();
+            driver.names.sort();
+            driver.names.dedup();
+            driver.aliases.clear();
+            selection.drivers.push(driver);
+        }
+        Ok(selection)
+    }
+
+    fn driver(&self, name: &str, before: &[String], loaded: &[Module]) -> Result<Driver, ModuleError> {
+        let words: Vec<String> = before.iter().map(|word| format!("?{word}")).chain([name.to_owned()]).collect();
+        let mut needs = self.resolve(&words, loaded)?;
+        // Loaded always, and asked for besides: what is to be loaded is the module itself all the same.
+        needs.retain(|module| module_name(&module.path).as_deref() != Some(name));
+        let path = self.by_name.get(name).cloned().unwrap_or_default();
+        let aliases = self.info(&path)?.aliases;
+        Ok(Driver { path, needs, names: Vec::new(), aliases })
+    }
+
+    /// The name of a wanted module as the kernel writes it; nothing when it is built in.
+    fn find(&self, word: &str) -> Result<Option<String>, ModuleError> {
+        let name = normal(word);
+        if self.builtin.contains(&name) {
+            return Ok(None);
+        }
+        if !self.by_name.contains_key(&name) {
+            let near = hint::nearest(&name, self.by_name.keys().map(String::as_str)).map(ToOwned::to_owned);
+            return Err(ModuleError::Unknown { name, base: self.base.clone(), near });
+        }
+        Ok(Some(name))
+    }
+
+    fn info(&self, path: &str) -> Result<Info, ModuleError> {
+        Info::of(path, &bytes(self.tree, &format!("{}{path}", self.base))?)
     }
 
     fn visit(
@@ -131,7 +143,7 @@ impl<'a> Catalogue<'a> {
             return Ok(());
         }
         above.push(name.to_owned());
-        let info = Info::of(path, &bytes(self.tree, &format!("{}{path}", self.base))?)?;
+        let info = self.info(path)?;
         for soft in info.before.iter().filter(|soft| self.by_name.contains_key(*soft)) {
             self.visit(soft, true, already, order, above)?;
         }
@@ -165,35 +177,6 @@ pub fn bytes(kernel: &Tree, path: &str) -> Result<Arc<[u8]>, ModuleError> {
     Ok(Arc::from(plain))
 }
 
-/// What matters of a module's `.modinfo`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Info {
-    depends: Vec<String>,
-    before: Vec<String>,
-}
-
-impl Info {
-    fn of(path: &str, module: &[u8]) -> Result<Self, ModuleError> {
-        let wrong = |why: String| ModuleError::Read { path: path.to_owned(), why };
-        let file = object::File::parse(module).map_err(|e| wrong(e.to_string()))?;
-        let section = file.section_by_name(".modinfo").ok_or_else(|| wrong("it has no .modinfo".into()))?;
-        Ok(Self::parse(section.data().map_err(|e| wrong(e.to_string()))?))
-    }
-
-    fn parse(section: &[u8]) -> Self {
-        let mut info = Self::default();
-        for text in section.split(|byte| *byte == 0).filter_map(|s| std::str::from_utf8(s).ok()) {
-            if let Some(list) = text.strip_prefix("depends=") {
-                info.depends.extend(list.split(',').filter(|name| !name.is_empty()).map(normal));
-            } else if let Some(list) = text.strip_prefix("softdep=pre:") {
-                let names = list.split_whitespace().take_while(|word| *word != "post:");
-                info.before.extend(names.map(normal));
-            }
-        }
-        info
-    }
-}
-
 /// The path without the suffix of a compression.
 fn plain_path(path: &str) -> &str {
     [".xz", ".zst"].iter().find_map(|suffix| path.strip_suffix(suffix)).unwrap_or(path)
@@ -204,53 +187,10 @@ fn module_name(path: &str) -> Option<String> {
     plain_path(path).rsplit('/').next()?.strip_suffix(".ko").map(normal)
 }
 
-fn normal(name: &str) -> String {
-    name.trim().replace('-', "_")
-}
-
-/// Why the modules of an image cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
-    /// The list file is not what the builder knows.
-    #[error("{file}:{message}")]
-    List {
-        /// The file.
-        file: String,
-        /// `line:column: what`.
-        message: String,
-    },
-    /// The kernel has no such module.
-    #[error("no module {name} in {base}{hint}", hint = near.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// Where it was looked for.
-        base: String,
-        /// A module with a name like it.
-        near: Option<String>,
-    },
-    /// A module needs one that the kernel does not have.
-    #[error("module {by} depends on {name}, which is neither built in nor in the package")]
-    Dependency {
-        /// What is missing.
-        name: String,
-        /// Who needs it.
-        by: String,
-    },
-    /// A module cannot be read.
-    #[error("failed to read module {path}: {why}")]
-    Read {
-        /// The module.
-        path: String,
-        /// Why.
-        why: String,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixture, tree::Origin};
+    use crate::{fixture, modules::list_text, tree::Origin};
 
     fn kernel() -> Tree {
         let mut tree = Tree::new();
@@ -261,6 +201,8 @@ mod tests {
         add("a/virtio-net", "license=GPL\0depends=net_failover\0");
         add("a/net_failover", "depends=failover\0");
         add("a/failover", "depends=\0");
+        add("a/ena", "depends=\0alias=of:N*T*Cena\0alias=pci:v00001D0F*\0");
+        add("a/isofs", "alias=iso9660\0alias=fs-iso9660\0depends=\0");
         add("b/squashfs", "depends=\0softdep=pre: lz4 absent post: late\0");
         add("b/lz4", "depends=built\0");
         let builtin: &[u8] = b"kernel/x/built.ko\nkernel/x/nvme.ko\n";
@@ -279,7 +221,6 @@ mod tests {
             "?kernel/a/failover.ko\n?kernel/a/net_failover.ko\n?kernel/a/virtio-net.ko\n\
              ?kernel/b/lz4.ko\nkernel/b/squashfs.ko\n"
         );
-        assert_eq!(parse_list(&list_text(&first)), first);
         assert!(catalogue.resolve(&words(&["squashfs", "failover"]), &first).unwrap().is_empty());
         // Wanted for certain later: no longer optional.
         let both = catalogue.resolve(&words(&["?virtio-net", "failover"]), &[]).unwrap();
@@ -287,16 +228,31 @@ mod tests {
     }
 
     #[test]
+    fn devices_and_names_choose_modules() {
+        let tree = kernel();
+        let catalogue = Catalogue::new(&tree, "6.1");
+        let wanted: Wanted = toml::from_str(
+            "always = [\"net_failover\"]\ndevices = [\"ena\", \"nvme\"]\n[asked]\nisofs = [\"lz4\"]\nbuilt = []\nvirtio_net = []",
+        )
+        .unwrap();
+        let selection = catalogue.select(&wanted, &[]).unwrap();
+        assert_eq!(list_text(&selection.always), "kernel/a/failover.ko\nkernel/a/net_failover.ko\n");
+        assert_eq!(
+            selection.drivers_text(),
+            "module kernel/a/ena.ko\nalias pci:v00001D0F*\n\
+             module kernel/a/isofs.ko\nname iso9660\nname isofs\nneeds ?kernel/b/lz4.ko\n\
+             module kernel/a/virtio-net.ko\nname virtio_net\nbuiltin built\n"
+        );
+        // A device must be able to ask for what is listed for devices.
+        let wanted = toml::from_str("always = []\ndevices = [\"isofs\"]").unwrap();
+        let error = catalogue.select(&wanted, &[]).unwrap_err().to_string();
+        assert!(error.contains("module isofs has no alias of a bus"), "{error}");
+    }
+
+    #[test]
     fn unknown_modules_are_named() {
         let tree = kernel();
         let error = Catalogue::new(&tree, "6.1").resolve(&["squashf".to_owned()], &[]).unwrap_err().to_string();
         assert!(error.contains("no module squashf in usr/lib/modules/6.1/") && error.contains("squashfs?"), "{error}");
-    }
-
-    #[test]
-    fn the_embedded_list_is_well_formed() {
-        let lists = ModuleLists::parse("m", crate::embedded::module_list("cloud").unwrap()).unwrap();
-        assert!(lists.initramfs.iter().any(|m| m == "squashfs"));
-        assert!(ModuleLists::parse("m", "initrd = []\n").unwrap_err().to_string().contains("m:1:1: unknown field"));
     }
 }

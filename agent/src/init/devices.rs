@@ -1,0 +1,83 @@
+//! Devices as they appear: the kernel's events, and the modules that they ask for.
+
+use std::{
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::{sys, warning};
+
+use super::{
+    modules::{Loader, ModuleError},
+    uevent::{Listener, Uevent},
+};
+
+/// What a stage knows of the machine's devices. Whoever reads the events through it gets their drivers loaded.
+#[derive(Debug)]
+pub(super) struct Devices {
+    listener: Option<Listener>,
+    loader: Loader,
+    sys: PathBuf,
+}
+
+impl Devices {
+    /// Listens, and then loads the modules of the file system at `/`: those that every machine gets, and those for the
+    /// devices that are there. What appears later has an event.
+    pub(super) fn begin(release: &str) -> Self {
+        let listener = Listener::open().map_err(|why| warning!("devices that appear later are not seen: {why}")).ok();
+        let mut loader = Loader::new(Path::new("/"), release);
+        let sys = PathBuf::from("/sys");
+        for result in [loader.always(), loader.devices(&sys)] {
+            if let Err(why) = result {
+                warning!("failed to load the modules: {why}");
+            }
+        }
+        Self { listener, loader, sys }
+    }
+
+    /// Loads a module that the image offers by name.
+    ///
+    /// # Errors
+    /// When the image does not offer it, or the kernel refuses it.
+    pub(super) fn load(&mut self, module: &str) -> Result<(), ModuleError> {
+        self.loader.named(module)
+    }
+
+    /// The descriptor of the events, for a poll loop.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(Listener::fd)
+    }
+
+    /// The events that arrived; the drivers of new devices are loaded before they are given back.
+    pub(super) fn drain(&mut self) -> Vec<Uevent> {
+        let events = self.listener.as_ref().map(Listener::drain).unwrap_or_default();
+        self.loader.events(&self.sys, &events);
+        events
+    }
+
+    /// Waits until an event of the subsystem arrives, or until the time is over; true when one arrived.
+    pub(super) fn wait_for(&mut self, subsystem: &str, limit: Duration) -> bool {
+        let end = sys::boottime() + limit;
+        loop {
+            let left = end.saturating_sub(sys::boottime());
+            match self.fd() {
+                Some(fd) => {
+                    // One millisecond more, so that the rest below a millisecond does not become a busy loop.
+                    let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+                    let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout);
+                }
+                None => thread::sleep(left),
+            }
+            if self.drain().iter().any(|event| event.subsystem == subsystem || event.is_overrun()) {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Giving a module to the kernel.
+
+use std::{fs::File, path::Path};
+
+use nix::{
+    errno::Errno,
+    kmod::{ModuleInitFlags, finit_module},
+};
+
+use super::ModuleError;
+
+/// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h` (Linux 5.17): the kernel decompresses by itself.
+const COMPRESSED: i32 = 4;
+
+/// Loads one module; false when it was there already.
+pub(super) fn insert(path: &Path) -> Result<bool, ModuleError> {
+    let file = File::open(path).map_err(|source| ModuleError::Open { path: path.to_owned(), source })?;
+    let compressed = path.extension().is_some_and(|ext| ext == "xz" || ext == "zst" || ext == "gz");
+    let flags = ModuleInitFlags::from_bits_retain(if compressed { COMPRESSED.cast_unsigned() } else { 0 });
+    match finit_module(&file, c"", flags) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(source) => Err(ModuleError::Load { path: path.to_owned(), source }),
+    }
+}
