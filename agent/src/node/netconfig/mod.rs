@@ -3,9 +3,24 @@
 //! Pure, as [`super::userdata`] is: [`super::net`] carries the plan out, and the same code is `builder check`.
 
 mod address;
+mod check;
 mod construct;
+mod device;
+mod draft;
+mod eni;
+mod field;
 mod glob;
+mod ip_argument;
+mod network_data;
+mod notes;
+mod parameters;
 mod plan;
+mod source;
+mod subnet;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod v2;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +30,7 @@ pub use plan::{
     Bond, BondMode, Bridge, Cidr, DhcpOptions, Dns, Interface, Kind, Mac, MacError, NetworkPlan, Route, RouteKind,
     Rule, Select, Vlan,
 };
+pub use source::{NetworkMode, plan};
 
 /// A network configuration as a datasource hands it over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

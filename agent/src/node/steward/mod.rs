@@ -19,11 +19,11 @@ pub use announce::Announcer;
 use super::{
     datasource::Platform,
     net::Shared,
-    netconfig::NetworkConfig,
+    netconfig::{self, NetworkMode},
     options::{OnRefuse, Options},
     report::{Report, Waiting},
     seed::Seed,
-    userdata::{Plan, Verdict, judge_network_config},
+    userdata::{Finding, Plan, Position, Verdict},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
 
@@ -91,9 +91,7 @@ impl Steward {
     fn plan(&mut self, found: &Found) -> Plan {
         let instance = found.seed.metadata.instance_id.as_deref().unwrap_or("");
         let mut plan = Plan::from_seed(&found.seed, self.facts.role, &mut |include| self.fetch(instance, include));
-        if let Some(NetworkConfig::Text(text)) = &found.seed.network {
-            plan.findings.push(judge_network_config(text));
-        }
+        self.plan_network(&found.seed, &mut plan);
         for finding in &plan.findings {
             match finding.verdict {
                 Verdict::Applied => info!("{finding}"),
@@ -104,6 +102,21 @@ impl Steward {
         }
         self.publish(&plan, found);
         plan
+    }
+
+    /// Adds what becomes of the network.
+    fn plan_network(&self, seed: &Seed, plan: &mut Plan) {
+        let (network, findings) = netconfig::plan(&self.platform.cmdline, seed.network.as_ref());
+        plan.findings.extend(findings);
+        if let NetworkMode::Plan(network) = &network
+            && !network.is_dhcp_everywhere()
+        {
+            let message = "this version of Steppe configures interfaces by DHCP only";
+            let mut finding = Finding::new(Verdict::Refused, Position::START, "", message);
+            finding.file = Some("network-config".into());
+            plan.findings.push(finding);
+        }
+        plan.network = network;
     }
 
     fn publish(&mut self, plan: &Plan, found: &Found) {

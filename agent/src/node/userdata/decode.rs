@@ -40,7 +40,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Undoes base64; white space and line ends between the characters do not count.
-pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
+pub(in crate::node) fn base64(text: &str) -> Result<Vec<u8>, String> {
     let compact: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     BASE64.decode(compact).map_err(|error| format!("not base64: {error}"))
 }
@@ -57,7 +57,7 @@ pub(super) fn decode(content: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, St
 }
 
 /// Undoes gzip, up to `limit` bytes.
-pub(super) fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+pub(in crate::node) fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let read = MultiGzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut out);
     read.map_err(|error| format!("not gzip: {error}"))?;

@@ -174,7 +174,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// The candidate that is closest to `name`, when one is close.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::node) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(d, candidate)| *d <= 1 + candidate.len() / 5)

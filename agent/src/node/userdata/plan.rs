@@ -17,6 +17,7 @@ use super::{
 use crate::{
     facts::Role,
     node::{
+        netconfig::NetworkMode,
         nomad::check,
         seed::{Metadata, Seed},
     },
@@ -77,6 +78,8 @@ pub struct Plan {
     pub files: Vec<File>,
     /// Where the time comes from.
     pub ntp: Ntp,
+    /// What becomes of the interfaces; comes from the command line and the datasource, not from the user-data.
+    pub network: NetworkMode,
     /// What the files say about Nomad.
     pub nomad: check::Summary,
     /// What is said about each key.
