@@ -36,6 +36,8 @@ pub mod unmount;
 
 use std::process::ExitCode;
 
+pub(crate) use system::machine_id;
+
 /// Runs PID 1; never returns.
 pub fn run() -> ExitCode {
     panic::install();

@@ -98,7 +98,7 @@ pub(super) fn clock_not_before(epoch: u64) {
 }
 
 /// A machine id in the form of `machine-id(5)`, kept on the state partition so that it survives a reboot.
-pub(super) fn machine_id(kept: &Path, etc: &Path) -> io::Result<()> {
+pub(crate) fn machine_id(kept: &Path, etc: &Path) -> io::Result<()> {
     let id = match fs::read_to_string(kept) {
         Ok(text) if is_machine_id(text.trim()) => text.trim().to_owned(),
         _ => {

@@ -61,8 +61,16 @@ pub fn run() -> ExitCode {
     let report = report::Report::new(root, status);
     report.tell(&[Message::Ready, Message::Status("starting".into())]);
     announce_network(&shared, root);
-    let announcer = steward::Announcer::default();
-    let steward = steward::Steward { root: root.to_owned(), facts, platform, options, shared, report, announcer };
+    let steward = steward::Steward {
+        root: root.to_owned(),
+        facts,
+        platform,
+        options,
+        shared,
+        report,
+        announcer: steward::Announcer::default(),
+        patience: steward::Patience::default(),
+    };
     let spawned = thread::Builder::new().name("steward".into()).stack_size(STACK).spawn(move || steward.run());
     if let Err(error) = spawned {
         error!("failed to start a thread: {error}");

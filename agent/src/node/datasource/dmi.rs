@@ -51,12 +51,6 @@ impl Dmi {
             text.replace(&format!("__dmi.{name}__"), self.get(name).unwrap_or(""))
         })
     }
-
-    /// Something that stays the same as long as the machine does: its UUID, else its serial number.
-    #[must_use]
-    pub fn machine_key(&self) -> Option<&str> {
-        self.get("system-uuid").or_else(|| self.get("system-serial-number"))
-    }
 }
 
 #[cfg(test)]
@@ -72,6 +66,6 @@ mod tests {
         fs::write(dir.join("product_serial"), "\n").unwrap();
         let dmi = Dmi::read(root.path());
         assert_eq!(dmi.substitute("http://h/__dmi.system-uuid__/__dmi.bios-vendor__x"), "http://h/AB-CD/x");
-        assert_eq!((dmi.get("system-serial-number"), dmi.machine_key()), (None, Some("AB-CD")));
+        assert_eq!((dmi.get("system-serial-number"), dmi.get("system-uuid")), (None, Some("AB-CD")));
     }
 }

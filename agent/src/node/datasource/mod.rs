@@ -4,18 +4,23 @@ mod dmi;
 mod hints;
 pub mod http;
 mod media;
+mod nics;
 mod nocloud;
 pub mod superblock;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 pub use dmi::Dmi;
 pub use hints::{Hints, hints};
-pub use http::{Get, HttpError};
+pub use http::{Endpoint, Get, Headers, HttpError, Method, Service, Timing, first, shown};
 pub use media::{MediaError, Volume, volumes};
+pub use nics::{Nic, nics};
 pub use nocloud::NoCloud;
 
-use crate::{cmdline::Cmdline, node::seed::Seed};
+use crate::{
+    cmdline::Cmdline,
+    node::{clock, net::View, seed::Seed},
+};
 
 /// What is known of the machine before anything is asked.
 #[derive(Debug, Clone, Default)]
@@ -47,14 +52,40 @@ pub enum Detection {
 }
 
 /// What one look needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Look<'a> {
     /// Where the file system begins.
     pub root: &'a Path,
     /// What is known of the machine.
     pub platform: &'a Platform,
-    /// Whether an address is there, so that asking by HTTP can work.
+    /// Whether an address is there, so that asking by HTTP can work. Services at link-local addresses of IPv6 need none.
     pub online: bool,
+    /// The network, with the leases.
+    pub view: &'a View,
+    /// The network interfaces.
+    pub nics: Vec<Nic>,
+    /// How long requests may take.
+    pub timing: Timing,
+    /// When the look has to be over, as a time of [`clock::now`].
+    pub deadline: Duration,
+}
+
+impl<'a> Look<'a> {
+    /// A look that begins now.
+    #[must_use]
+    pub fn new(root: &'a Path, platform: &'a Platform, view: &'a View) -> Self {
+        let timing = Timing::CLOUD;
+        let (online, deadline) = (view.primary().is_some(), clock::now() + timing.look);
+        Self { root, platform, online, view, nics: nics(root), timing, deadline }
+    }
+
+    /// The services that can be asked now: of a link-local endpoint one for each link, of others none before there is
+    /// an address.
+    #[must_use]
+    pub fn services(&self, endpoints: &[Endpoint]) -> Vec<Service> {
+        let reachable = endpoints.iter().filter(|endpoint| self.online || endpoint.is_link_local());
+        reachable.flat_map(|endpoint| Service::all(endpoint, &self.nics, self.timing, self.deadline)).collect()
+    }
 }
 
 /// What one look gave.

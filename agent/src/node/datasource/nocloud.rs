@@ -150,12 +150,16 @@ fn address(base: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cmdline::Cmdline, node::testing::serve};
+    use crate::{
+        cmdline::Cmdline,
+        node::{net::View, testing::serve},
+    };
 
     fn look(cmdline: &str, online: bool) -> Outcome {
         let root = tempfile::tempdir().unwrap();
         let platform = Platform { cmdline: Cmdline::parse(cmdline), ..Platform::default() };
-        NoCloud.look(&Look { root: root.path(), platform: &platform, online })
+        let view = View::default();
+        NoCloud.look(&Look { online, ..Look::new(root.path(), &platform, &view) })
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod tests {
             hostname: None,
             ntp: vec![],
             mtu: None,
+            wire_server: None,
             duration: None,
             renew: Duration::ZERO,
             rebind: Duration::ZERO,

@@ -10,4 +10,5 @@ pub mod guard;
 pub mod hcl;
 pub mod health;
 mod json;
+pub mod remains;
 pub mod unit;

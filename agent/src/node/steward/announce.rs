@@ -14,7 +14,7 @@ use std::{
 use super::Steward;
 use crate::node::{
     datasource::{self, Datasource, Detection, Look, Platform, ReportState},
-    net::Shared,
+    net::{Shared, View},
     seed::Seed,
 };
 
@@ -50,7 +50,7 @@ impl Steward {
         thread::spawn(move || {
             let valid = || last.load(Ordering::SeqCst) == turn;
             if await_address(&shared, valid) && valid() {
-                from.tell(&datasource::all(), &news);
+                from.tell(&datasource::all(), &shared.view(), &news);
             }
         });
     }
@@ -74,8 +74,8 @@ struct From {
 impl From {
     /// Tells the datasource of the seed, and each that the machine is certain to have: a cloud wants to know how its
     /// machine does even when the user-data came on a volume.
-    fn tell(&self, sources: &[Box<dyn Datasource>], news: &News) {
-        let look = Look { root: &self.root, platform: &self.platform, online: true };
+    fn tell(&self, sources: &[Box<dyn Datasource>], view: &View, news: &News) {
+        let look = Look::new(&self.root, &self.platform, view);
         let state = match news {
             News::Ready => ReportState::Ready,
             News::Failed(reasons) => ReportState::Failed(reasons),
@@ -114,8 +114,7 @@ mod tests {
             Outcome::Nothing(String::new())
         }
 
-        fn report(&self, look: &Look<'_>, state: ReportState<'_>) {
-            assert!(look.online);
+        fn report(&self, _: &Look<'_>, state: ReportState<'_>) {
             self.2.lock().unwrap().push(format!("{} {state:?}", self.0));
         }
     }
@@ -131,8 +130,8 @@ mod tests {
             cloud("absent", Detection::Absent),
         ];
         let from = From { root: "/".into(), platform: Platform::default(), seed: "volume".into() };
-        from.tell(&sources, &News::Ready);
-        from.tell(&sources, &News::Failed(vec!["a: b".into()]));
+        from.tell(&sources, &View::default(), &News::Ready);
+        from.tell(&sources, &View::default(), &News::Failed(vec!["a: b".into()]));
         let failed = "Failed([\"a: b\"])";
         let want = ["volume Ready", "azure Ready", &format!("volume {failed}"), &format!("azure {failed}")];
         assert_eq!(*heard.lock().unwrap(), want);

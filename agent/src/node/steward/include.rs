@@ -54,12 +54,11 @@ impl Steward {
 
     fn ask(&self, url: &str) -> Result<Vec<u8>, String> {
         self.shared.wait(NETWORK, |view| view.primary().map(drop)).ok_or("there is no network")?;
-        let get = Get::default();
         let mut why = String::new();
         for _ in 0..TRIES {
             let changes = self.shared.view().changes;
             // The address may hold secrets: no message repeats it.
-            why = match get.get(url) {
+            why = match Get::default().get(url) {
                 Ok(Some(bytes)) => return Ok(bytes),
                 Ok(None) => return Err("status 404".into()),
                 Err(HttpError::Status { status, .. }) if status < 500 && status != 429 => {
@@ -67,8 +66,9 @@ impl Steward {
                 }
                 Err(HttpError::Status { status, .. }) => format!("status {status}"),
                 Err(HttpError::Redirect { .. }) => return Err("redirected to another host".into()),
-                Err(HttpError::TooLong(_)) => return Err("longer than user-data may be".into()),
+                Err(HttpError::TooLong { .. }) => return Err("longer than user-data may be".into()),
                 Err(HttpError::Transport { source, .. }) => source.to_string(),
+                Err(HttpError::Late(_) | HttpError::NoLink) => "no answer in time".into(),
             };
             self.shared.wait(PAUSE, |view| (view.changes != changes).then_some(()));
         }

@@ -115,7 +115,7 @@ impl Steward {
         write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o644)
     }
 
-    fn below_root(&self, path: &str) -> std::path::PathBuf {
+    pub(super) fn below_root(&self, path: &str) -> std::path::PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 

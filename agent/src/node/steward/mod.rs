@@ -4,33 +4,34 @@
 mod announce;
 mod apply;
 mod belongings;
+mod changes;
 mod clock;
+mod complain;
 mod find;
 mod include;
 mod launch;
+mod recognise;
+mod relook;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 pub use announce::Announcer;
+use complain::Trouble;
+pub use find::Patience;
 
 use super::{
     datasource::Platform,
     net::Shared,
     netconfig::{self, NetworkMode},
     options::{OnRefuse, Options},
-    report::{Report, Waiting},
+    report::Report,
     seed::Seed,
     userdata::{Finding, Plan, Position, Verdict},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
-
-/// Pause between looks for a better seed.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Pause before what user-data includes is asked for again.
-const FETCH_AGAIN: Duration = Duration::from_secs(60);
 
 /// Everything the sequence works with.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Steward {
     pub report: Report,
     /// What the cloud is told.
     pub announcer: Announcer,
+    /// How long metadata may take.
+    pub patience: Patience,
 }
 
 /// A seed and how it was come by.
@@ -69,29 +72,34 @@ impl Steward {
             self.report.phase("datasource");
             let plan = self.plan(&found);
             self.report.phase("plan");
-            match self.apply(&plan) {
-                Ok(()) => self.report.phase("files"),
-                Err(why) => {
-                    self.complain(&[why], &plan, &found.seed);
-                    continue;
-                }
+            let good = self.may_start(&plan);
+            // Before any file is written: one of them may belong into the data directory of a Nomad that is new here.
+            if good && let Err(why) = self.recognise(&plan, &found) {
+                self.complain(&Trouble::Copied(why), &plan, &found.seed);
+                continue;
             }
-            if self.may_start(&plan) {
+            if !self.apply_patiently(&plan, &found.seed) {
+                continue;
+            }
+            self.report.phase("files");
+            if good {
                 self.remember(&found);
                 break (plan, found);
             }
-            let refusals: Vec<String> = plan.refused().map(ToString::to_string).collect();
-            self.complain(&refusals, &plan, &found.seed);
+            let refused = plan.refused().map(ToString::to_string).collect();
+            self.complain(&Trouble::Refused(refused), &plan, &found.seed);
         };
+        match plan.refused().count() {
+            0 => {}
+            refused => warning!("{refused} refused: going on, because of steppe.on_refuse=continue"),
+        }
         self.launch(&plan);
-        self.watch(&plan, &found.seed)
+        self.watch(&plan, found)
     }
 
     /// Makes the plan, publishes it and says what is in it.
     fn plan(&mut self, found: &Found) -> Plan {
-        let instance = found.seed.metadata.instance_id.as_deref().unwrap_or("");
-        let mut plan = Plan::from_seed(&found.seed, self.facts.role, &mut |include| self.fetch(instance, include));
-        self.plan_network(&found.seed, &mut plan);
+        let plan = self.plan_of(&found.seed);
         for finding in &plan.findings {
             match finding.verdict {
                 Verdict::Applied => info!("{finding}"),
@@ -101,6 +109,14 @@ impl Steward {
             }
         }
         self.publish(&plan, found);
+        plan
+    }
+
+    /// The plan of a seed.
+    fn plan_of(&self, seed: &Seed) -> Plan {
+        let instance = seed.metadata.instance_id.as_deref().unwrap_or("");
+        let mut plan = Plan::from_seed(seed, self.facts.role, &mut |include| self.fetch(instance, include));
+        self.plan_network(seed, &mut plan);
         plan
     }
 
@@ -123,7 +139,7 @@ impl Steward {
         let mut findings: Vec<String> =
             plan.findings.iter().filter(|f| f.verdict != Verdict::Applied).map(ToString::to_string).collect();
         if found.stale {
-            findings.push("stale-metadata: the metadata of an earlier boot is used".into());
+            findings.push(format!("{}the metadata of an earlier boot is used", relook::STALE));
         }
         let path = self.root.join(crate::paths::PLAN.trim_start_matches('/'));
         let json = serde_json::to_vec_pretty(plan).unwrap_or_default();
@@ -139,46 +155,10 @@ impl Steward {
 
     /// Whether Nomad may be started with what the plan leaves of the user-data.
     fn may_start(&self, plan: &Plan) -> bool {
-        let refused = plan.refused().count();
-        if refused == 0 {
+        if plan.refused().count() == 0 {
             return true;
         }
         let promise = plan.refused().any(|finding| finding.role);
-        let go_on = self.options.on_refuse == OnRefuse::Continue && !promise && !plan.nomad.is_empty();
-        if go_on {
-            warning!("{refused} refused: going on, because of steppe.on_refuse=continue");
-        }
-        go_on
-    }
-
-    /// Says what is wrong every ten seconds, until another seed is there.
-    fn complain(&mut self, reasons: &[String], plan: &Plan, seed: &Seed) {
-        self.report.awaits(Some("user-data that can be applied"));
-        self.announce_failed(seed, reasons);
-        let mut waiting = Waiting::default();
-        let fetch_again = super::clock::now() + FETCH_AGAIN;
-        loop {
-            let devices = self.shared.view().devices;
-            self.shared.wait(LOOK_AGAIN, |view| (view.devices != devices).then_some(()));
-            // A person who looks for this machine looks for its name.
-            if self.report.status().hostname.is_none() && self.shared.view().primary().is_some() {
-                self.set_hostname(&self.hostname(plan));
-            }
-            if waiting.due(super::clock::now()) {
-                for reason in reasons {
-                    error!("{reason}");
-                }
-                error!("Nomad is not started: correct the user-data and start the machine again");
-            }
-            if self.look().is_ok_and(|found| found.user_data != seed.user_data || found.metadata != seed.metadata) {
-                notice!("the user-data has changed");
-                self.report.awaits(None);
-                return;
-            }
-            if plan.unfetched && super::clock::now() >= fetch_again {
-                notice!("trying again to fetch what the user-data includes");
-                return;
-            }
-        }
+        self.options.on_refuse == OnRefuse::Continue && !promise && !plan.nomad.is_empty()
     }
 }

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use super::Steward;
+use super::{Patience, Steward};
 use crate::{
     cmdline::Cmdline,
     facts::{ImageFacts, NomadFacts, NomadSource, Role},
     node::{
         clock,
-        datasource::Platform,
+        datasource::{Dmi, Platform},
         net::{
             Shared,
             dhcp::{Lease, Route},
@@ -59,6 +59,7 @@ fn lease() -> Lease {
         hostname: Some("from-dhcp".into()),
         ntp: vec![],
         mtu: None,
+        wire_server: None,
         duration: None,
         renew: Duration::ZERO,
         rebind: Duration::ZERO,
@@ -70,6 +71,7 @@ struct Machine {
     root: tempfile::TempDir,
     init: UnixDatagram,
     shared: Arc<Shared>,
+    patience: Patience,
 }
 
 impl Machine {
@@ -81,7 +83,9 @@ impl Machine {
         fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
         let init = UnixDatagram::bind(below(root.path(), paths::NOTIFY_SOCKET)).unwrap();
         init.set_read_timeout(Some(LIMIT)).unwrap();
-        Self { root, init, shared: Arc::default() }
+        let shared = Arc::<Shared>::default();
+        shared.update(|view| view.first_mac = Some([0x52, 0x54, 0, 1, 2, 3]));
+        Self { root, init, shared, patience: Patience::default() }
     }
 
     /// Starts the sequence; its thread ends with the test's process.
@@ -90,12 +94,13 @@ impl Machine {
         let line = Cmdline::parse(cmdline);
         let steward = Steward {
             report: Report::new(&root, NodeStatus::default()),
+            platform: Platform { dmi: Dmi::read(&root), cmdline: line.clone() },
             root,
             facts: facts(role),
             options: Options::parse(&line).0,
-            platform: Platform { cmdline: line, ..Platform::default() },
             shared: Arc::clone(&self.shared),
             announcer: super::Announcer::default(),
+            patience: self.patience,
         };
         thread::spawn(move || steward.run());
     }
@@ -373,4 +378,280 @@ fn of_two_links_the_one_with_a_default_route_is_taken() {
     machine.messages_until(&start());
     let config: serde_json::Value = serde_json::from_str(&machine.read(paths::NOMAD_AGENT_CONFIG)).unwrap();
     assert_eq!(config["advertise"]["rpc"], "192.168.7.2");
+}
+
+/// A seed whose instance id and user-data can change, and which can be out of reach.
+#[derive(Clone)]
+struct Cloud(Arc<Mutex<(bool, String, String)>>);
+
+impl Cloud {
+    fn new(id: &str, user_data: &str) -> (Self, Server) {
+        let cloud = Self(Arc::new(Mutex::new((true, id.to_owned(), user_data.to_owned()))));
+        let inner = Arc::clone(&cloud.0);
+        let server = serve(move |path| {
+            let (up, id, user_data) = &*inner.lock().unwrap();
+            match path {
+                _ if !up => (503, String::new()),
+                "/user-data" => (200, user_data.clone()),
+                "/meta-data" => (200, format!("instance-id: {id}\n")),
+                _ => (404, String::new()),
+            }
+        });
+        (cloud, server)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut (bool, String, String))) {
+        change(&mut self.0.lock().unwrap());
+    }
+}
+
+impl Machine {
+    /// The next boot of the same disk, in a machine with this UUID.
+    fn next(self, uuid: &str) -> Self {
+        let next = Self::with_uuid(uuid);
+        for dir in ["state", "var"] {
+            fs::remove_dir_all(next.root.path().join(dir)).ok();
+            fs::rename(self.root.path().join(dir), next.root.path().join(dir)).unwrap();
+        }
+        next
+    }
+
+    fn with_uuid(uuid: &str) -> Self {
+        let machine = Self::new();
+        let dmi = machine.root.path().join("sys/class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("product_uuid"), uuid).unwrap();
+        machine.give_lease();
+        machine
+    }
+
+    /// What a Nomad would have left.
+    fn write_data(&self, file: &str) {
+        let path = self.root.path().join("var/lib/nomad").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "11111111-2222-3333-4444-555555555555").unwrap();
+    }
+
+    fn has_data(&self, file: &str) -> bool {
+        self.root.path().join("var/lib/nomad").join(file).exists()
+    }
+
+    /// Whether Nomad is asked for within a second.
+    fn starts_soon(&self) -> bool {
+        self.init.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.init.recv(&mut buffer) {
+            if notify::parse(&buffer[..length]).contains(&start()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn finding(&self, begin: &str) -> String {
+        let find = |status: &NodeStatus| status.findings.iter().find(|f| f.starts_with(begin)).cloned();
+        find(&self.until(|status| find(status).is_some())).unwrap()
+    }
+}
+
+const HERE: &str = "ec2a1b2c-0000-0000-0000-000000000001";
+const ELSEWHERE: &str = "ec2a1b2c-0000-0000-0000-000000000002";
+const NODE_ID: &str = "server/node-id";
+
+fn line(server: &Server) -> String {
+    format!("ds=nocloud;s=http://{}/", server.address())
+}
+
+/// Another id on the same machine is no reason to forget anything.
+#[test]
+fn a_changed_id_on_the_same_machine_writes_files_anew_and_keeps_nomads_data() {
+    let nomad = healthy_server();
+    let port = nomad.address().port();
+    let (cloud, seed) = Cloud::new("i-1", &user_data(port));
+    let first = Machine::with_uuid(HERE);
+    first.boot(Role::Server, &line(&seed));
+    first.messages_until(&Message::Ready);
+    first.write_data(NODE_ID);
+
+    cloud.set(|c| (c.1, c.2) = ("i-2".into(), user_data(port).replace("server-vm-0", "renamed")));
+    let second = first.next(HERE);
+    second.boot(Role::Server, &line(&seed));
+    second.messages_until(&Message::Ready);
+    assert_eq!(second.read("/etc/hostname"), "renamed\n");
+    assert!(second.read("/etc/nomad.d/server.hcl").contains("bootstrap_expect"));
+    assert!(second.has_data(NODE_ID) && !second.has_data("set-aside"));
+    assert!(second.read("/state/steppe/identity.json").contains("i-2"));
+}
+
+/// The same machine, the same id, as at every ordinary boot; and the same id on other hardware.
+#[test]
+fn the_same_id_keeps_everything_even_on_other_hardware() {
+    let nomad = healthy_server();
+    let (_, seed) = Cloud::new("i-1", &user_data(nomad.address().port()));
+    let mut machine = Machine::with_uuid(HERE);
+    for uuid in [HERE, ELSEWHERE, ELSEWHERE] {
+        machine.boot(Role::Server, &line(&seed));
+        machine.messages_until(&Message::Ready);
+        machine.write_data(NODE_ID);
+        machine = machine.next(uuid);
+    }
+    assert!(machine.has_data(NODE_ID) && !machine.has_data("set-aside"));
+}
+
+fn cloned_server() -> (Machine, Server, Server) {
+    let nomad = healthy_server();
+    let (cloud, seed) = Cloud::new("i-1", &user_data(nomad.address().port()));
+    let original = Machine::with_uuid(HERE);
+    original.boot(Role::Server, &line(&seed));
+    original.messages_until(&Message::Ready);
+    original.write_data(NODE_ID);
+    original.write_data("server/raft/raft.db");
+    cloud.set(|c| c.1 = "i-2".into());
+    (original.next(ELSEWHERE), seed, nomad)
+}
+
+/// Without the guard, two servers would have one raft id.
+#[test]
+fn a_cloned_server_is_held_until_a_person_decides_and_then_set_aside() {
+    let (clone, seed, _nomad) = cloned_server();
+    clone.boot(Role::Server, &line(&seed));
+    let status = clone.until(|status| status.awaits.as_deref().is_some_and(|what| what.contains("steppe.clone=reset")));
+    assert!(!status.healthy && !clone.starts_soon());
+    assert!(clone.has_data(NODE_ID) && !clone.has_data("set-aside"), "nothing is touched");
+
+    let undecided = clone.next(ELSEWHERE);
+    undecided.boot(Role::Server, &line(&seed));
+    undecided.until(|status| status.awaits.as_deref().is_some_and(|what| what.contains("steppe.clone=reset")));
+
+    let decided = undecided.next(ELSEWHERE);
+    decided.boot(Role::Server, &(line(&seed) + " steppe.clone=reset"));
+    decided.messages_until(&Message::Ready);
+    assert!(decided.finding("clone: ").contains("set-aside/"));
+    assert!(!decided.has_data("server"));
+    let aside = fs::read_dir(decided.root.path().join("var/lib/nomad/set-aside")).unwrap().next().unwrap().unwrap();
+    assert!(aside.path().join(NODE_ID).exists() && aside.path().join("server/raft/raft.db").exists());
+
+    // The decision holds: the machine is now its own.
+    decided.write_data(NODE_ID);
+    let later = decided.next(ELSEWHERE);
+    later.boot(Role::Server, &line(&seed));
+    later.messages_until(&Message::Ready);
+    assert!(later.has_data(NODE_ID));
+}
+
+#[test]
+fn a_cloned_server_may_be_kept() {
+    let (clone, seed, _nomad) = cloned_server();
+    clone.boot(Role::Server, &(line(&seed) + " steppe.clone=keep"));
+    clone.messages_until(&Message::Ready);
+    assert!(clone.has_data(NODE_ID) && !clone.has_data("set-aside"));
+}
+
+/// A fleet of clients is made from one disk: each becomes a node of its own.
+#[test]
+fn a_cloned_client_is_a_new_node() {
+    let text = "#cloud-config\nhostname: c\nwrite_files:\n- path: /etc/nomad.d/c.hcl\n  content: |\n    client {\n      \
+                enabled = true\n      servers = [\"127.0.0.1:1\"]\n    }\n    tls { http = true }\n";
+    let (cloud, seed) = Cloud::new("i-1", text);
+    let original = Machine::with_uuid(HERE);
+    original.boot(Role::Client, &line(&seed));
+    original.messages_until(&start());
+    original.write_data("client/client-id");
+    cloud.set(|c| c.1 = "i-2".into());
+    let clone = original.next(ELSEWHERE);
+    clone.boot(Role::Client, &line(&seed));
+    clone.messages_until(&start());
+    assert!(!clone.has_data("client") && clone.has_data("set-aside"));
+}
+
+/// What another machine remembers would make a second one of it.
+#[test]
+fn a_clone_without_metadata_does_not_use_what_is_remembered() {
+    let (clone, _seed, _nomad) = cloned_server();
+    clone.boot(Role::Server, "");
+    let status = clone.until(|status| status.awaits.as_deref().is_some_and(|what| what.contains("another machine's")));
+    assert!(status.instance_id.is_none() && !clone.starts_soon());
+}
+
+#[test]
+fn without_metadata_at_the_first_boot_no_identity_is_made_up() {
+    let machine = Machine { patience: NONE, ..Machine::with_uuid(HERE) };
+    machine.boot(Role::Server, "");
+    machine.until(|status| status.awaits.as_deref().is_some_and(|what| what.contains("a volume labelled cidata")));
+    assert!(!machine.starts_soon());
+    assert!(!below(machine.root.path(), "/state/steppe/identity.json").exists());
+    assert_eq!((machine.status().instance_id, machine.status().hostname), (None, None));
+}
+
+const NONE: Patience = Patience { media: [Duration::ZERO; 2], network: Duration::ZERO };
+
+/// Metadata that is down at a reboot and comes back later.
+#[test]
+fn stale_metadata_is_replaced_when_the_cloud_answers_again() {
+    let nomad = healthy_server();
+    let port = nomad.address().port();
+    let (cloud, seed) = Cloud::new("i-1", &user_data(port));
+    let first = Machine::with_uuid(HERE);
+    first.boot(Role::Server, &line(&seed));
+    first.messages_until(&Message::Ready);
+
+    cloud.set(|c| c.0 = false);
+    let second = Machine { patience: NONE, ..first.next(HERE) };
+    second.boot(Role::Server, &line(&seed));
+    second.messages_until(&Message::Ready);
+    assert!(second.finding("stale-metadata: ").contains("an earlier boot"));
+
+    cloud.set(|c| (c.0, c.2) = (true, user_data(port).replace("server-vm-0", "renamed")));
+    second.shared.update(|view| view.devices += 1);
+    let changed = second.finding("changed: ");
+    assert!(changed.contains("the user-data (from nocloud") && changed.contains("started again"), "{changed}");
+    assert!(!second.status().findings.iter().any(|finding| finding.starts_with("stale-metadata")));
+    assert_eq!(second.read("/etc/hostname"), "server-vm-0\n", "a running node is not changed");
+
+    cloud.set(|c| c.0 = false);
+    let third = Machine { patience: NONE, ..second.next(HERE) };
+    third.boot(Role::Server, &line(&seed));
+    third.messages_until(&Message::Ready);
+    assert_eq!(third.read("/etc/hostname"), "renamed\n", "what came back was remembered");
+}
+
+#[test]
+fn changed_user_data_is_told_once_and_applied_at_the_next_boot() {
+    let nomad = healthy_server();
+    let port = nomad.address().port();
+    let (cloud, seed) = Cloud::new("i-1", &user_data(port));
+    let machine = Machine::with_uuid(HERE);
+    machine.boot(Role::Server, &line(&seed));
+    machine.messages_until(&Message::Ready);
+
+    let good = user_data(port).replace("server-vm-0", "renamed");
+    cloud.set(|c| c.2 = "#cloud-config\nhostname: [".into());
+    machine.shared.update(|view| view.devices += 1);
+    assert!(machine.finding("changed: ").contains("and it will be refused: user-data:"));
+    cloud.set(|c| c.2.clone_from(&good));
+    machine.shared.update(|view| view.devices += 1);
+    machine.until(|status| status.findings.iter().any(|f| f.starts_with("changed: ") && !f.contains("refused")));
+    assert!(machine.read("/state/steppe/last-good.json").len() > 10);
+    assert_eq!(machine.read("/etc/hostname"), "server-vm-0\n");
+
+    let next = machine.next(HERE);
+    next.boot(Role::Server, &line(&seed));
+    next.messages_until(&Message::Ready);
+    assert_eq!(next.read("/etc/hostname"), "renamed\n");
+    assert!(!next.status().findings.iter().any(|finding| finding.starts_with("changed")));
+}
+
+/// A disk that is full for a while must not need new user-data.
+#[test]
+fn what_could_not_be_written_is_tried_again() {
+    let nomad = healthy_server();
+    let (_, seed) = Cloud::new("i-1", &user_data(nomad.address().port()));
+    let machine = Machine::with_uuid(HERE);
+    let dir = below(machine.root.path(), "/etc/nomad.d");
+    fs::remove_dir(&dir).unwrap();
+    fs::write(&dir, "in the way").unwrap();
+    machine.boot(Role::Server, &line(&seed));
+    machine.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    fs::remove_file(&dir).unwrap();
+    machine.messages_until(&Message::Ready);
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
-use super::Steward;
+use super::{Found, Steward};
 use crate::{
     info,
     node::{
@@ -15,7 +15,6 @@ use crate::{
             health::{self, Health, Patience},
         },
         report::Waiting,
-        seed::Seed,
         userdata::Plan,
     },
     notice,
@@ -38,7 +37,9 @@ const CLOCK: Duration = Duration::from_secs(3600);
 
 impl Steward {
     /// Runs for ever.
-    pub(super) fn watch(&mut self, plan: &Plan, seed: &Seed) -> ! {
+    pub(super) fn watch(&mut self, plan: &Plan, found: Found) -> ! {
+        let platform = found.seed.platform.clone();
+        let mut known = self.keep_looking(found);
         let endpoint = Endpoint::of(&plan.nomad);
         let mut guard = plan
             .nomad
@@ -67,7 +68,7 @@ impl Steward {
                 flushed = true;
                 self.flush_state();
             }
-            self.tell(plan, seed, &health, was_well);
+            self.tell(plan, &platform, &health, was_well);
             match &health {
                 Health::Well { .. } => waiting = Waiting::default(),
                 Health::Awaits { what, .. } => waiting.tick(what),
@@ -86,6 +87,7 @@ impl Steward {
                 clock_due = clock::now() + CLOCK;
                 self.check_clock(plan);
             }
+            self.take_news(&mut known);
             let pause = if self.report.status().ready_at_ms.is_none() { EAGER } else { CALM };
             let changes = self.shared.view().changes;
             if self.shared.wait(pause, |view| (view.changes != changes).then_some(())).is_some() {
@@ -102,7 +104,7 @@ impl Steward {
     }
 
     /// Says what changed.
-    fn tell(&mut self, plan: &Plan, seed: &Seed, health: &Health, was_well: Option<bool>) {
+    fn tell(&mut self, plan: &Plan, platform: &str, health: &Health, was_well: Option<bool>) {
         match health {
             Health::Well { leader } => {
                 self.report.awaits(None);
@@ -113,7 +115,7 @@ impl Steward {
                 });
                 let first = self.report.status().ready_at_ms.is_none();
                 if first {
-                    self.ready(plan, seed);
+                    self.ready(plan, platform);
                 } else if was_well == Some(false) {
                     notice!("Nomad is well again");
                 }
@@ -142,7 +144,7 @@ impl Steward {
     }
 
     /// The line that the whole boot is for; once.
-    fn ready(&mut self, plan: &Plan, seed: &Seed) {
+    fn ready(&mut self, plan: &Plan, platform: &str) {
         self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
@@ -156,7 +158,7 @@ impl Steward {
             now.as_secs_f64()
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
-        self.announce_ready(&seed.platform);
+        self.announce_ready(platform);
     }
 }
 

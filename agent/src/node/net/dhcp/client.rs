@@ -20,7 +20,7 @@ const AFTER_NAK: Duration = Duration::from_secs(1);
 const MAX_SIZE: u16 = 1500 - 28;
 
 /// What servers are asked for. RFC 3442 wants 121 in front of 3.
-const WANTED: [u8; 12] = [
+const WANTED: [u8; 13] = [
     code::CLASSLESS_ROUTES,
     code::SUBNET_MASK,
     code::ROUTER,
@@ -33,6 +33,7 @@ const WANTED: [u8; 12] = [
     code::SERVER_ID,
     code::RENEWAL,
     code::REBINDING,
+    code::WIRE_SERVER,
 ];
 
 /// Where a message goes.

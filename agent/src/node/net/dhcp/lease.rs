@@ -43,6 +43,8 @@ pub struct Lease {
     pub ntp: Vec<Ipv4Addr>,
     /// The link's MTU.
     pub mtu: Option<u16>,
+    /// Where an Azure machine reports to.
+    pub wire_server: Option<Ipv4Addr>,
     /// How long the address may be used; `None` is for ever.
     pub duration: Option<Duration>,
     /// When to ask the server again.
@@ -79,6 +81,7 @@ impl Lease {
             hostname: message.text(code::HOST_NAME).and_then(|name| name_of(&name)),
             ntp: ips(code::NTP),
             mtu: message.short(code::MTU).filter(|mtu| *mtu >= LEAST_MTU),
+            wire_server: message.ip(code::WIRE_SERVER).filter(|ip| !ip.is_unspecified()),
             duration: (whole != u32::MAX).then(|| Duration::from_secs(whole.into())),
             renew,
             rebind,
@@ -219,6 +222,13 @@ mod tests {
         let options = vec![DhcpOption::SubnetMask(Ip::BROADCAST), DhcpOption::Router(vec![ip("172.31.1.1")])];
         let lease = Lease::from_message(&message("95.1.2.3", options)).unwrap();
         assert_eq!(routes_of(&lease), ["172.31.1.1/32 0.0.0.0", "0.0.0.0/0 172.31.1.1"]);
+    }
+
+    #[test]
+    fn azure_says_where_to_report_to() {
+        let options = vec![DhcpOption::Unknown(v4::UnknownOption::new(245.into(), vec![168, 63, 129, 16]))];
+        let lease = Lease::from_message(&message("10.0.0.4", options)).unwrap();
+        assert_eq!(lease.wire_server, Some(ip("168.63.129.16")));
     }
 
     #[test]

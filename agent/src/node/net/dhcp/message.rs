@@ -26,6 +26,8 @@ pub mod code {
     pub const REBINDING: u8 = 59;
     pub const CLIENT_ID: u8 = 61;
     pub const CLASSLESS_ROUTES: u8 = 121;
+    /// Azure's: where the machine reports to. Of the range for private use.
+    pub const WIRE_SERVER: u8 = 245;
 }
 
 const PAD: u8 = 0;

@@ -1,4 +1,8 @@
-//! A small HTTP server on loopback, for tests of code that asks one.
+//! Small HTTP servers on loopback, for tests of code that asks one: [`serve`] answers what a function says, [`Cloud`] is
+//! a metadata service that insists on its rules, and [`survives`] breaks it in every way that clouds break.
+
+mod cloud;
+pub(crate) mod faults;
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,6 +12,8 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
+
+pub(crate) use cloud::{Cloud, Fault};
 
 /// The server; it ends when this is dropped.
 pub(crate) struct Server {

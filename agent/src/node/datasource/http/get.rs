@@ -1,0 +1,64 @@
+//! Asking for a URL that a person wrote down: a seed below an address, an `#include`.
+
+use super::{HttpError, Service, Timing, agent, shown};
+use crate::node::clock;
+
+/// Answers longer than this, in bytes, are refused.
+const MAX_BODY: u64 = 4 << 20;
+
+/// A client for any host: names are resolved, nothing is asked of a proxy.
+#[derive(Debug, Clone)]
+pub struct Get(Service);
+
+impl Default for Get {
+    /// With a cloud's [`Timing`], from now on.
+    fn default() -> Self {
+        let timing = Timing::CLOUD;
+        Self(Service {
+            agent: agent(timing, None, false),
+            base: String::new(),
+            place: String::new(),
+            timing,
+            deadline: clock::now() + timing.look,
+            most: MAX_BODY,
+        })
+    }
+}
+
+impl Get {
+    /// The body of an answer; `None` for 404, which says that there is no such thing.
+    ///
+    /// # Errors
+    /// For everything else.
+    pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>, HttpError> {
+        self.0.find(url, &[])
+    }
+}
+
+/// Where a redirect leads, when it stays on the host.
+pub(super) fn redirect(url: &str, location: &str) -> Result<String, HttpError> {
+    let origin_end = url.find("://").and_then(|at| url[at + 3..].find(['/', '?']).map(|slash| at + 3 + slash));
+    let origin = &url[..origin_end.unwrap_or(url.len())];
+    if location.starts_with('/') && !location.starts_with("//") {
+        return Ok(format!("{origin}{location}"));
+    }
+    match location.strip_prefix(origin) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(location.to_owned()),
+        _ => Err(HttpError::Redirect { url: shown(url), to: shown(location) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_stay_on_the_host() {
+        assert_eq!(redirect("http://h/a", "/b").unwrap(), "http://h/b");
+        assert_eq!(redirect("http://h/a", "http://h/b").unwrap(), "http://h/b");
+        assert_eq!(redirect("http://h?a=/x", "/b").unwrap(), "http://h/b");
+        for away in ["http://h.evil/b", "//evil/b", "https://h/b", ""] {
+            assert!(redirect("http://h/a", away).is_err(), "{away}");
+        }
+    }
+}
