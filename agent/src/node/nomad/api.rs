@@ -1,10 +1,12 @@
 //! Nomad's HTTP interface, as far as the agent asks it. Every request has its own time limit: a client without a
-//! reachable server answers nothing at all (contract 48).
+//! reachable server answers nothing at all (contract 48). With `tls { http = true }` it is asked by [`Cli`].
 
-use std::{io::Read as _, time::Duration};
+use std::{fmt, io::Read as _, time::Duration};
 
 use serde_json::Value;
 use ureq::Agent;
+
+use super::cli::Cli;
 
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -35,13 +37,43 @@ pub enum Silence {
     Slow,
     /// Nobody listens, or what answers does not speak HTTP.
     Nobody,
+    /// Somebody is there and does not speak to the agent: TLS that it has no certificate for.
+    Closed,
+}
+
+/// A token; no message and no `Debug` output shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a token.
+    #[must_use]
+    pub fn new(token: String) -> Self {
+        Self(token)
+    }
+
+    /// The token itself, for the request that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
 }
 
 /// One Nomad.
 #[derive(Debug, Clone)]
-pub struct Api {
-    agent: Agent,
-    base: String,
+pub struct Api(Way);
+
+/// How it is asked.
+#[derive(Debug, Clone)]
+enum Way {
+    Http { agent: Agent, base: String },
+    Tls(Cli),
 }
 
 impl Api {
@@ -57,7 +89,13 @@ impl Api {
             .max_idle_connections(0)
             .user_agent("Steppe")
             .build();
-        Self { agent: config.into(), base: format!("http://{authority}") }
+        Self(Way::Http { agent: config.into(), base: format!("http://{authority}") })
+    }
+
+    /// The Nomad that [`Cli`] asks.
+    #[must_use]
+    pub const fn tls(cli: Cli) -> Self {
+        Self(Way::Tls(cli))
     }
 
     /// `GET`; `None` when there is no answer in time.
@@ -71,18 +109,40 @@ impl Api {
     /// # Errors
     /// When there is no answer in time.
     pub fn ask(&self, path: &str) -> Result<Answer, Silence> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call().map_err(|error| match error {
-            ureq::Error::Timeout(_) => Silence::Slow,
-            _ => Silence::Nobody,
-        })?;
-        read(&mut response).ok_or(Silence::Slow)
+        self.request(false, path, None)
+    }
+
+    /// `GET` with a token; `None` when there is no answer in time.
+    #[must_use]
+    pub fn get_with(&self, path: &str, token: &Secret) -> Option<Answer> {
+        self.request(false, path, Some(token)).ok()
     }
 
     /// `PUT` without a body; `None` when there is no answer in time.
     #[must_use]
     pub fn put(&self, path: &str) -> Option<Answer> {
-        let mut response = self.agent.put(format!("{}{path}", self.base)).send_empty().ok()?;
-        read(&mut response)
+        self.request(true, path, None).ok()
+    }
+
+    fn request(&self, put: bool, path: &str, token: Option<&Secret>) -> Result<Answer, Silence> {
+        let (agent, base) = match &self.0 {
+            Way::Http { agent, base } => (agent, base),
+            Way::Tls(cli) => return cli.ask(if put { "PUT" } else { "GET" }, path, token),
+        };
+        let url = format!("{base}{path}");
+        let result = if put {
+            agent.put(url).send_empty()
+        } else {
+            match token {
+                Some(token) => agent.get(url).header("X-Nomad-Token", token.reveal()).call(),
+                None => agent.get(url).call(),
+            }
+        };
+        let mut response = result.map_err(|error| match error {
+            ureq::Error::Timeout(_) => Silence::Slow,
+            _ => Silence::Nobody,
+        })?;
+        read(&mut response).ok_or(Silence::Slow)
     }
 }
 
@@ -105,6 +165,12 @@ mod tests {
         assert_eq!(api.get("/v1/a").unwrap().json(), Some("x".into()));
         let answer = api.put("/v1/b").unwrap();
         assert_eq!((answer.status, answer.json()), (500, None));
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let text = format!("{:?}", Secret::new("e2797e11".into()));
+        assert!(!text.contains("e2797e11"), "{text}");
     }
 
     #[test]

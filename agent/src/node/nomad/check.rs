@@ -33,8 +33,12 @@ pub struct Summary {
     pub name: Option<String>,
     /// `ports.http`.
     pub http_port: Option<u16>,
-    /// `tls.http`: the agent, which has no TLS, cannot ask this Nomad.
+    /// `tls.http`: the agent, which has no TLS, has to ask this Nomad through its own command.
     pub http_tls: bool,
+    /// `tls.cert_file`.
+    pub tls_cert: Option<String>,
+    /// `tls.key_file`.
+    pub tls_key: Option<String>,
     /// `bind_addr`: an address or a go-sockaddr template.
     pub bind_addr: Option<String>,
     /// `addresses.http`: addresses or templates. Wins over `bind_addr`, wherever the two stand.
@@ -136,8 +140,11 @@ impl Report {
                     }
                 }
                 "tls" => {
-                    let on = |inner: &[Item]| field(inner, "http").is_some_and(truth);
-                    self.summary.http_tls |= blocks(value).into_iter().any(on);
+                    for inner in blocks(value) {
+                        self.summary.http_tls |= field(inner, "http").is_some_and(truth);
+                        set(&mut self.summary.tls_cert, field(inner, "cert_file").and_then(string));
+                        set(&mut self.summary.tls_key, field(inner, "key_file").and_then(string));
+                    }
                 }
                 _ => {}
             }

@@ -5,9 +5,47 @@ use std::{net::Ipv4Addr, time::Duration};
 use serde_json::Value;
 
 use super::{
-    api::{Api, Silence},
+    api::{Answer, Api, Secret, Silence},
     check::Summary,
 };
+
+/// What was proven of a Nomad that is called well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// That it does what its role is for: a server sits among the peers of a leader, a client's node is ready.
+    Role,
+    /// That its agent calls itself healthy: ACLs hide whether a server knows its node.
+    Agent,
+    /// That its process is ready and listens: its HTTP speaks TLS and lets the agent not in.
+    Process,
+}
+
+impl Proof {
+    /// The word for it in the `READY` line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Agent => "agent",
+            Self::Process => "process",
+        }
+    }
+
+    /// What is not proven, for people.
+    #[must_use]
+    pub const fn lacks(self) -> Option<&'static str> {
+        match self {
+            Self::Role => None,
+            Self::Agent => {
+                Some("that the servers know its node is not proven: ACLs hide it, and its secret cannot be read")
+            }
+            Self::Process => Some(
+                "only that its process is ready and listens is proven: Nomad's HTTP asks for a certificate that the \
+                 agent does not have",
+            ),
+        }
+    }
+}
 
 /// What one look gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +54,8 @@ pub enum Health {
     Well {
         /// The leader's address, when a server said it.
         leader: Option<String>,
+        /// How much of that was seen.
+        proof: Proof,
     },
     /// It does not; what it awaits, and whether starting it anew could help.
     Awaits {
@@ -47,80 +87,118 @@ impl Health {
     }
 }
 
+/// Whom a look is about.
+#[expect(missing_debug_implementations, reason = "it holds functions")]
+pub struct Subject<'a> {
+    /// Where it is asked.
+    pub api: &'a Api,
+    /// What the user's files say of it.
+    pub user: &'a Summary,
+    /// The machine's addresses.
+    pub own: &'a [Ipv4Addr],
+    /// Whether the address is Nomad's for sure: at a guessed one silence is no reason to start it anew.
+    pub known: bool,
+    /// The id and the secret of the client's node, for a Nomad with ACLs; none when they cannot be had, or when it is
+    /// not certain that it is Nomad that listens.
+    pub node: &'a dyn Fn() -> Option<(String, Secret)>,
+    /// Whether Nomad's process says that it is ready, and listens.
+    pub process: &'a dyn Fn() -> bool,
+}
+
 /// Looks once. A server is well when a leader is known and this server is one of the raft peers; a client when a
-/// server calls its node ready. `known` says that the address is Nomad's for sure: at a guessed one silence is no
-/// reason to start it anew.
+/// server calls its node ready.
 #[must_use]
-pub fn look(api: &Api, user: &Summary, own: &[Ipv4Addr], known: bool) -> Health {
-    if user.http_tls {
-        return Health::awaits("nothing: Nomad's HTTP interface speaks TLS, which the agent cannot ask", false);
-    }
-    let mut leader = None;
-    if user.server {
-        match server(api, own, known) {
-            Health::Well { leader: known } => leader = known,
-            unwell @ Health::Awaits { .. } => return unwell,
+pub fn look(subject: &Subject<'_>) -> Health {
+    let mut well = Health::Well { leader: None, proof: Proof::Role };
+    if subject.user.server {
+        well = subject.server();
+        if !well.is_well() {
+            return well;
         }
     }
-    if user.client {
-        return match client(api, known) {
-            Health::Well { .. } => Health::Well { leader },
-            unwell @ Health::Awaits { .. } => unwell,
+    if subject.user.client {
+        return match (subject.client(), well) {
+            (Health::Well { proof, .. }, Health::Well { leader, .. }) => Health::Well { leader, proof },
+            (unwell, _) => unwell,
         };
     }
-    Health::Well { leader }
+    well
 }
 
-fn server(api: &Api, own: &[Ipv4Addr], known: bool) -> Health {
-    // Both are anonymous, even with ACLs on.
-    let answer = match api.ask("/v1/status/leader") {
-        Ok(answer) => answer,
-        // A server that is slow has work to do (a restore, an emulated processor): a new start begins it again.
-        Err(silence) => {
-            return Health::awaits("an answer of Nomad's HTTP interface", known && silence == Silence::Nobody);
+const HTTP: &str = "an answer of Nomad's HTTP interface";
+
+impl Subject<'_> {
+    /// What silence says.
+    fn silent(&self, silence: Silence, restart_helps: bool) -> Health {
+        match silence {
+            Silence::Closed if (self.process)() => Health::Well { leader: None, proof: Proof::Process },
+            _ => Health::awaits(HTTP, self.known && restart_helps),
         }
-    };
-    let leader = match answer.json() {
-        Some(Value::String(leader)) if !leader.is_empty() => leader,
-        _ => return Health::awaits("a leader of the servers", false),
-    };
-    let peers = api.get("/v1/status/peers").and_then(|answer| answer.json());
-    let peers: Vec<&str> = peers.iter().flat_map(|p| p.as_array()).flatten().filter_map(Value::as_str).collect();
-    let is_own =
-        |peer: &&str| own.iter().any(|ip| peer.rsplit_once(':').is_some_and(|(host, _)| host == ip.to_string()));
-    if peers.iter().any(is_own) {
-        Health::Well { leader: Some(leader) }
-    } else {
-        Health::awaits("this server among the raft peers", false)
     }
-}
 
-fn client(api: &Api, known: bool) -> Health {
-    let Some(answer) = api.get("/v1/agent/self") else {
-        return Health::awaits("an answer of Nomad's HTTP interface", known);
-    };
-    if answer.status == 403 {
-        // ACLs: registration cannot be seen without a token. That it knows servers is all there is.
-        return match api.get("/v1/agent/health?type=client") {
-            Some(answer) if answer.status == 200 => Health::Well { leader: None },
+    fn server(&self) -> Health {
+        // Both are anonymous, even with ACLs on.
+        let answer = match self.api.ask("/v1/status/leader") {
+            Ok(answer) => answer,
+            // A server that is slow has work to do (a restore, an emulated processor): a new start begins it again.
+            Err(silence) => return self.silent(silence, silence == Silence::Nobody),
+        };
+        let leader = match answer.json() {
+            Some(Value::String(leader)) if !leader.is_empty() => leader,
+            _ => return Health::awaits("a leader of the servers", false),
+        };
+        let peers = self.api.get("/v1/status/peers").and_then(|answer| answer.json());
+        let peers: Vec<&str> = peers.iter().flat_map(|p| p.as_array()).flatten().filter_map(Value::as_str).collect();
+        let is_own = |peer: &&str| {
+            self.own.iter().any(|ip| peer.rsplit_once(':').is_some_and(|(host, _)| host == ip.to_string()))
+        };
+        if peers.iter().any(is_own) {
+            Health::Well { leader: Some(leader), proof: Proof::Role }
+        } else {
+            Health::awaits("this server among the raft peers", false)
+        }
+    }
+
+    fn client(&self) -> Health {
+        let answer = match self.api.ask("/v1/agent/self") {
+            Ok(answer) => answer,
+            Err(silence) => return self.silent(silence, true),
+        };
+        if answer.status == 403 {
+            return self.client_behind_acls();
+        }
+        let Some(json) = answer.json() else { return Health::awaits(HTTP, self.known) };
+        let Some(id) = json["stats"]["client"]["node_id"].as_str().filter(|id| !id.is_empty()) else {
+            return Health::awaits("Nomad's client to start", true);
+        };
+        registration(self.api.get(&format!("/v1/node/{id}")))
+    }
+
+    /// With ACLs on, the node's own secret may read its own node, as soon as a server knows it.
+    fn client_behind_acls(&self) -> Health {
+        if let Some((id, secret)) = (self.node)() {
+            return registration(self.api.get_with(&format!("/v1/node/{id}"), &secret));
+        }
+        // That it knows servers is all there is.
+        match self.api.get("/v1/agent/health?type=client") {
+            Some(answer) if answer.status == 200 => Health::Well { leader: None, proof: Proof::Agent },
             _ => Health::awaits("a server", true),
-        };
+        }
     }
-    let Some(json) = answer.json() else { return Health::awaits("an answer of Nomad's HTTP interface", known) };
-    let Some(id) = json["stats"]["client"]["node_id"].as_str().filter(|id| !id.is_empty()) else {
-        return Health::awaits("Nomad's client to start", true);
-    };
+}
+
+/// What a server says of a node.
+fn registration(answer: Option<Answer>) -> Health {
     // Forwarded to a server: no answer at all when none is reachable, and then a new start would not reach one either.
-    let Some(answer) = api.get(&format!("/v1/node/{id}")) else {
-        return Health::awaits("a server that answers", false);
-    };
+    let Some(answer) = answer else { return Health::awaits("a server that answers", false) };
     match (answer.status, answer.json()) {
-        (_, Some(node)) if node["Status"] == "ready" => Health::Well { leader: None },
+        (_, Some(node)) if node["Status"] == "ready" => Health::Well { leader: None, proof: Proof::Role },
         (_, Some(node)) => {
             let status = node["Status"].as_str().unwrap_or("unknown");
             Health::awaits(format!("its node to be ready (it is {status})"), true)
         }
-        (404, None) => Health::awaits("its registration with the servers", true),
+        // 403: no server knows the secret.
+        (403 | 404, None) => Health::awaits("its registration with the servers", true),
         (status, None) => Health::awaits(format!("a leader of the servers (they answer {status})"), false),
     }
 }
@@ -166,13 +244,21 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::testing::serve;
+    use crate::node::{
+        nomad::cli::Cli,
+        testing::{serve, serve_requests},
+    };
 
     const OWN: [Ipv4Addr; 1] = [Ipv4Addr::new(10, 0, 5, 10)];
 
     fn with(answer: impl Fn(&str) -> (u16, String) + Send + 'static, user: &Summary) -> Health {
         let server = serve(answer);
-        look(&Api::new(&server.address().to_string(), Duration::from_secs(5)), user, &OWN, true)
+        let api = Api::new(&server.address().to_string(), Duration::from_secs(5));
+        look(&Subject { api: &api, user, own: &OWN, known: true, node: &|| None, process: &|| true })
+    }
+
+    fn asked(api: &Api, user: &Summary, known: bool) -> Health {
+        look(&Subject { api, user, own: &OWN, known, node: &|| None, process: &|| true })
     }
 
     fn server_user() -> Summary {
@@ -193,7 +279,7 @@ mod tests {
         };
         assert_eq!(
             with(answer(r#"["10.0.5.11:4647","10.0.5.10:4647"]"#), &server_user()),
-            Health::Well { leader: Some("10.0.5.11:4647".into()) }
+            Health::Well { leader: Some("10.0.5.11:4647".into()), proof: Proof::Role }
         );
         assert!(!with(answer(r#"["10.0.5.11:4647","10.0.5.101:4647"]"#), &server_user()).is_well());
         let lost = with(|_| (500, "No cluster leader".into()), &server_user());
@@ -223,19 +309,52 @@ mod tests {
         assert!(matches!(health, Health::Awaits { restart_helps: false, .. }), "a new start elects nobody: {health:?}");
     }
 
+    /// A Nomad with ACLs: `node` is what a server says to the node's own secret.
+    fn with_acls(node: (u16, &'static str), secret: bool) -> Health {
+        let server = serve_requests(move |request| match request.path.as_str() {
+            "/v1/agent/health?type=client" => (200, "{}".into()),
+            "/v1/node/abc" if request.header("x-nomad-token") == Some("s3cret") => (node.0, node.1.into()),
+            _ => (403, "Permission denied".into()),
+        });
+        let api = Api::new(&server.address().to_string(), Duration::from_secs(5));
+        let credentials = || secret.then(|| ("abc".to_owned(), Secret::new("s3cret".into())));
+        let user = client_user();
+        look(&Subject { api: &api, user: &user, own: &OWN, known: true, node: &credentials, process: &|| true })
+    }
+
+    /// Without the secret, a client that no server knows would be called well.
     #[test]
-    fn acls_hide_the_registration() {
-        let health = with(
-            |path| {
-                if path.starts_with("/v1/agent/health") {
-                    (200, "{}".into())
-                } else {
-                    (403, "Permission denied".into())
-                }
-            },
-            &client_user(),
-        );
-        assert!(health.is_well());
+    fn with_acls_the_nodes_own_secret_proves_its_registration() {
+        let role = Health::Well { leader: None, proof: Proof::Role };
+        assert_eq!(with_acls((200, r#"{"Status":"ready"}"#), true), role);
+        assert!(!with_acls((200, r#"{"Status":"down"}"#), true).is_well());
+        let unknown = Health::awaits("its registration with the servers", true);
+        assert_eq!(with_acls((403, "Permission denied"), true), unknown);
+        let unproven = Health::Well { leader: None, proof: Proof::Agent };
+        assert_eq!(with_acls((200, r#"{"Status":"ready"}"#), false), unproven);
+        assert!(Proof::Agent.lacks().is_some() && Proof::Role.lacks().is_none());
+    }
+
+    /// A Nomad that wants a certificate, by a program in the place of its command.
+    #[test]
+    fn behind_tls_only_the_process_may_be_seen() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("nomad");
+        let look_with = |script: &str, runs: bool| {
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let user = Summary { http_tls: true, ..server_user() };
+            let api = Api::tls(Cli::new(program.clone(), "127.0.0.1:4646", &user, Duration::from_secs(20)));
+            let process = || runs;
+            look(&Subject { api: &api, user: &user, own: &OWN, known: true, node: &|| None, process: &process })
+        };
+        let closed = "echo 'remote error: tls: certificate required' >&2; exit 1";
+        assert_eq!(look_with(closed, true), Health::Well { leader: None, proof: Proof::Process });
+        assert_eq!(look_with(closed, false), Health::awaits(HTTP, false));
+        let open = r#"echo '< HTTP/1.1 200 OK' >&2; case "$*" in *leader) echo '"10.0.5.11:4647"';; *) echo '["10.0.5.10:4647"]';; esac"#;
+        let well = Health::Well { leader: Some("10.0.5.11:4647".into()), proof: Proof::Role };
+        assert_eq!(look_with(open, true), well);
     }
 
     #[test]
@@ -245,7 +364,7 @@ mod tests {
         for user in [server_user(), client_user()] {
             for known in [false, true] {
                 let want = Health::awaits("an answer of Nomad's HTTP interface", known);
-                assert_eq!(look(&api, &user, &OWN, known), want);
+                assert_eq!(asked(&api, &user, known), want);
             }
         }
     }
@@ -254,7 +373,7 @@ mod tests {
     fn a_slow_server_is_left_to_its_work() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let api = Api::new(&listener.local_addr().unwrap().to_string(), Duration::from_millis(300));
-        let health = look(&api, &server_user(), &OWN, true);
+        let health = asked(&api, &server_user(), true);
         assert_eq!(health, Health::awaits("an answer of Nomad's HTTP interface", false));
     }
 
@@ -269,7 +388,7 @@ mod tests {
         assert!(patience.judge(&unwell, s(90)));
         assert!(!patience.judge(&unwell, s(91 + 89)));
         assert!(patience.judge(&unwell, s(90 + 180)));
-        patience.judge(&Health::Well { leader: None }, s(300));
+        patience.judge(&Health::Well { leader: None, proof: Proof::Role }, s(300));
         assert!(!patience.judge(&unwell, s(301)));
         assert!(patience.judge(&unwell, s(391)));
         let no_quorum = Health::awaits("a leader of the servers", false);

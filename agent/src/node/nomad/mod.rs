@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod durable;
 pub mod endpoint;
@@ -10,5 +11,7 @@ pub mod guard;
 pub mod hcl;
 pub mod health;
 mod json;
+pub mod owner;
 pub mod remains;
+pub mod secret;
 pub mod unit;

@@ -29,7 +29,7 @@ use super::{
     options::{OnRefuse, Options},
     report::Report,
     seed::Seed,
-    userdata::{Finding, Plan, Position, Verdict},
+    userdata::{Fetch, Finding, Plan, Position, Verdict},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
 
@@ -112,10 +112,14 @@ impl Steward {
         plan
     }
 
-    /// The plan of a seed.
+    /// The plan of a seed; what it includes is fetched.
     fn plan_of(&self, seed: &Seed) -> Plan {
         let instance = seed.metadata.instance_id.as_deref().unwrap_or("");
-        let mut plan = Plan::from_seed(seed, self.facts.role, &mut |include| self.fetch(instance, include));
+        self.plan_with(seed, &mut |include| self.fetch(instance, include))
+    }
+
+    fn plan_with(&self, seed: &Seed, fetch: &mut Fetch<'_>) -> Plan {
+        let mut plan = Plan::from_seed(seed, self.facts.role, fetch);
         self.plan_network(seed, &mut plan);
         plan
     }

@@ -125,7 +125,7 @@ impl Steward {
         Ok(aside)
     }
 
-    fn data_dir(&self, plan: &Plan) -> PathBuf {
+    pub(super) fn data_dir(&self, plan: &Plan) -> PathBuf {
         self.below_root(plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA))
     }
 

@@ -111,9 +111,10 @@ impl Steward {
             self.report.update(|status| status.datasource = Some(seed.source.clone()));
         }
         let mut parts = changes::between(&known.applied.seed, seed);
-        // A plan for its verdict only: a running node is not changed under its tasks.
-        let plan = self.plan_of(seed);
-        let refused = plan.findings.iter().find(|finding| finding.verdict == Verdict::Refused);
+        // A plan for its verdict only: a running node is not changed under its tasks. What it includes is fetched when it
+        // is applied, not again and again.
+        let plan = self.plan_with(seed, &mut |_| Err("fetched at the next boot".into()));
+        let refused = plan.findings.iter().find(|finding| finding.verdict == Verdict::Refused && !plan.unfetched);
         if self.may_start(&plan) && !changes::between(&known.remembered, seed).is_empty() {
             match identity::remember_seed(&self.root, seed) {
                 Ok(()) => known.remembered = seed.clone(),

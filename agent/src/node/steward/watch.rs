@@ -1,6 +1,10 @@
 //! Watching Nomad for as long as the machine lives.
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::{Found, Steward};
 use crate::{
@@ -9,10 +13,12 @@ use crate::{
         clock,
         nomad::{
             api::Api,
+            cli::Cli,
             durable,
             endpoint::Endpoint,
             guard::Guard,
-            health::{self, Health, Patience},
+            health::{self, Health, Patience, Proof, Subject},
+            owner, secret,
         },
         report::Waiting,
         userdata::Plan,
@@ -28,10 +34,16 @@ use crate::{
 const EAGER: Duration = Duration::from_millis(500);
 /// Pause between looks afterwards.
 const CALM: Duration = Duration::from_secs(5);
+/// The same where a question costs a process ([`Cli`]).
+const EAGER_TLS: Duration = Duration::from_secs(2);
+/// The same.
+const CALM_TLS: Duration = Duration::from_secs(60);
 /// Longer than a server without a leader needs to say so (contract 6).
 const ANSWER: Duration = Duration::from_secs(7);
 /// How long Nomad may call itself starting: its `start_timeout` of 5 min, and a minute to stop and start again.
 const STARTING: Duration = Duration::from_secs(6 * 60);
+/// Begins the finding about what was not proven of Nomad's health.
+const UNPROVEN: &str = "health: ";
 /// Between two looks at the clock.
 const CLOCK: Duration = Duration::from_secs(3600);
 
@@ -54,11 +66,12 @@ impl Steward {
         let mut flushed = false;
         loop {
             let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
-            let api = Api::new(&endpoint.resolve(&own).to_string(), ANSWER);
+            let address = endpoint.resolve(&own);
+            let api = self.api(plan, address);
             let unit = self.nomad_unit();
             let mut health = match unit.as_ref().and_then(down) {
                 Some(what) => Health::Awaits { what, restart_helps: false },
-                None => health::look(&api, &plan.nomad, &own, endpoint.is_known()),
+                None => self.look_at_nomad(plan, &api, address, &own, endpoint.is_known(), unit.as_ref()),
             };
             if starts(unit.as_ref(), &mut starting_since, clock::now()) {
                 health = health.without_restart();
@@ -88,12 +101,45 @@ impl Steward {
                 self.check_clock(plan);
             }
             self.take_news(&mut known);
-            let pause = if self.report.status().ready_at_ms.is_none() { EAGER } else { CALM };
+            let pause = match (self.report.status().ready_at_ms.is_none(), plan.nomad.http_tls) {
+                (true, false) => EAGER,
+                (false, false) => CALM,
+                (true, true) => EAGER_TLS,
+                (false, true) => CALM_TLS,
+            };
             let changes = self.shared.view().changes;
             if self.shared.wait(pause, |view| (view.changes != changes).then_some(())).is_some() {
                 self.report_addresses();
             }
         }
+    }
+
+    fn api(&self, plan: &Plan, address: SocketAddr) -> Api {
+        if plan.nomad.http_tls {
+            Api::tls(Cli::new(self.below_root(paths::NOMAD), &address.to_string(), &plan.nomad, ANSWER))
+        } else {
+            Api::new(&address.to_string(), ANSWER)
+        }
+    }
+
+    fn look_at_nomad(
+        &self,
+        plan: &Plan,
+        api: &Api,
+        address: SocketAddr,
+        own: &[Ipv4Addr],
+        known: bool,
+        unit: Option<&UnitStatus>,
+    ) -> Health {
+        let is_nomads = || unit.and_then(|u| u.pid).is_some_and(|pid| owner::listens(&self.root, pid, address));
+        health::look(&Subject {
+            api,
+            user: &plan.nomad,
+            own,
+            known,
+            node: &|| is_nomads().then(|| secret::of_node(&self.data_dir(plan))).flatten(),
+            process: &|| unit.is_some_and(|unit| unit.state == UnitState::Ready) && is_nomads(),
+        })
     }
 
     /// What init says of Nomad.
@@ -106,8 +152,9 @@ impl Steward {
     /// Says what changed.
     fn tell(&mut self, plan: &Plan, platform: &str, health: &Health, was_well: Option<bool>) {
         match health {
-            Health::Well { leader } => {
+            Health::Well { leader, proof } => {
                 self.report.awaits(None);
+                self.find_out(UNPROVEN, proof.lacks().map(|what| format!("{UNPROVEN}{what}")));
                 let leader = leader.clone();
                 self.report.update(|status| {
                     status.healthy = true;
@@ -115,7 +162,7 @@ impl Steward {
                 });
                 let first = self.report.status().ready_at_ms.is_none();
                 if first {
-                    self.ready(plan, platform);
+                    self.ready(plan, platform, *proof);
                 } else if was_well == Some(false) {
                     notice!("Nomad is well again");
                 }
@@ -144,18 +191,20 @@ impl Steward {
     }
 
     /// The line that the whole boot is for; once.
-    fn ready(&mut self, plan: &Plan, platform: &str) {
+    fn ready(&mut self, plan: &Plan, platform: &str, proof: Proof) {
         self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
         let address = self.shared.view().primary().map(|(_, lease)| lease.address.to_string());
         let name = self.report.status().hostname.clone().unwrap_or_else(|| self.hostname(plan));
         notice!(
-            "READY role={} name={name} address={} nomad={} seconds={:.2}",
+            "READY role={} name={name} address={} nomad={} seconds={:.2}{}",
             self.facts.role,
             address.as_deref().unwrap_or("none"),
             self.facts.nomad.version,
-            now.as_secs_f64()
+            now.as_secs_f64(),
+            // Only where it is less than what READY means otherwise.
+            if proof == Proof::Role { String::new() } else { format!(" health={}", proof.word()) }
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
         self.announce_ready(platform);

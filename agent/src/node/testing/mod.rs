@@ -39,8 +39,27 @@ impl Drop for Server {
     }
 }
 
+/// What a client asked.
+pub(crate) struct Request {
+    pub(crate) path: String,
+    head: String,
+}
+
+impl Request {
+    /// A header's value, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        headers.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
+    }
+}
+
 /// Serves what `answer` says for a path: status and body. A body `location:X` becomes that header.
 pub(crate) fn serve(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Server {
+    serve_requests(move |request| answer(&request.path))
+}
+
+/// The same, where the answer depends on more than the path.
+pub(crate) fn serve_requests(answer: impl Fn(&Request) -> (u16, String) + Send + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server { address: listener.local_addr().unwrap(), requests: Arc::default(), end: Arc::default() };
     let (requests, end) = (Arc::clone(&server.requests), Arc::clone(&server.end));
@@ -56,9 +75,9 @@ pub(crate) fn serve(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> 
                 head.push(byte[0]);
             }
             let head = String::from_utf8_lossy(&head).into_owned();
-            let Some(path) = head.split(' ').nth(1) else { continue };
+            let Some(path) = head.split(' ').nth(1).map(str::to_owned) else { continue };
             requests.fetch_add(1, Ordering::SeqCst);
-            let (status, body) = answer(path);
+            let (status, body) = answer(&Request { path, head });
             let (extra, body) = match body.strip_prefix("location:") {
                 Some(location) => (format!("Location: {location}\r\n"), ""),
                 None => (String::new(), body.as_str()),
