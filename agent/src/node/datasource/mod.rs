@@ -1,12 +1,24 @@
 //! Where metadata and user-data come from: one file for each source, behind one small trait.
 
+pub mod akamai;
+pub mod digitalocean;
 mod dmi;
+mod document;
+pub mod exoscale;
+mod fetch;
+pub mod hetzner;
 mod hints;
 pub mod http;
 mod media;
 mod nics;
 mod nocloud;
+pub mod oracle;
+pub mod scaleway;
 pub mod superblock;
+#[cfg(test)]
+mod testbed;
+pub mod upcloud;
+pub mod vultr;
 
 use std::{path::Path, time::Duration};
 
@@ -49,6 +61,14 @@ pub enum Detection {
     Possible,
     /// The command line or the firmware names it.
     Named,
+}
+
+impl Detection {
+    /// Named, or absent.
+    #[must_use]
+    pub const fn named_if(is: bool) -> Self {
+        if is { Self::Named } else { Self::Absent }
+    }
 }
 
 /// What one look needs.
@@ -131,5 +151,15 @@ pub trait Datasource {
 /// All datasources, in the order in which they are asked: media before the network.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Datasource>> {
-    vec![Box::new(NoCloud)]
+    vec![
+        Box::new(NoCloud),
+        Box::new(akamai::Akamai::default()),
+        Box::new(digitalocean::DigitalOcean::default()),
+        Box::new(exoscale::Exoscale::default()),
+        Box::new(hetzner::Hetzner::default()),
+        Box::new(oracle::Oracle::default()),
+        Box::new(scaleway::Scaleway::default()),
+        Box::new(upcloud::UpCloud::default()),
+        Box::new(vultr::Vultr::default()),
+    ]
 }
