@@ -14,14 +14,17 @@ use std::{
 
 use agent::{
     facts::Role,
-    node::nomad::{
-        api::Api,
-        check::{Summary, check},
-        cli::Cli,
-        config::{Facts, agent_json},
-        gate::{self, Gate},
-        health::{self, Health, Proof, Subject},
-        owner, secret,
+    node::{
+        nomad::{
+            api::Api,
+            check::{Summary, check},
+            cli::Cli,
+            config::{Facts, agent_json},
+            gate::{self, Gate},
+            health::{self, Health, Proof, Subject},
+            owner, secret,
+        },
+        userdata::Launch,
     },
 };
 use nix::sched::{CloneFlags, unshare};
@@ -79,7 +82,7 @@ fn start(dir: &Path, name: &str, role: Role, hcl: &str) -> Nomad {
     fs::create_dir_all(dir.join("nomad.d")).unwrap();
     let hcl = format!("{hcl}\ndata_dir = \"{}\"\n", dir.join("data").display());
     fs::write(dir.join("nomad.d/user.hcl"), &hcl).unwrap();
-    let report = check(&[("/etc/nomad.d/user.hcl".to_owned(), hcl.into_bytes())], role);
+    let report = check(&[("/etc/nomad.d/user.hcl".to_owned(), hcl.into_bytes())], &Launch::default(), role);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     let json = agent_json(&Facts {
         hostname: name,

@@ -3,6 +3,7 @@
 mod atomic;
 mod owner;
 pub mod roots;
+pub mod steps;
 mod write;
 
 pub use atomic::{FileError, write_atomically};

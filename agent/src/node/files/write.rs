@@ -92,11 +92,30 @@ fn forget_earlier_run(content: &mut Vec<u8>, files: &[File]) {
 /// Makes the directories above a file and returns its place. Every directory on the way below `root` must be a real
 /// one: a symbolic link could lead out of the writable places. New directories belong to the file's owner, as in
 /// cloud-init.
-fn prepare(root: &Path, path: &str, owner: Owner) -> Result<PathBuf, FileError> {
+pub(super) fn prepare(root: &Path, path: &str, owner: Owner) -> Result<PathBuf, FileError> {
+    let relative = Path::new(path.trim_start_matches('/'));
+    directories(root, &relative.parent().unwrap_or(Path::new("")).to_string_lossy(), owner)?;
+    Ok(root.join(relative))
+}
+
+/// The place of a path whose directories, as far as they are there, are real ones.
+pub(super) fn inside(root: &Path, path: &str) -> Result<PathBuf, FileError> {
     let relative = Path::new(path.trim_start_matches('/'));
     let mut place = root.to_owned();
-    let parents = relative.parent().unwrap_or(Path::new(""));
-    for part in parents.components() {
+    for part in relative.parent().unwrap_or(Path::new("")).components() {
+        place.push(part);
+        if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_symlink()) {
+            return Err(FileError::Symlink { path: root.join(relative), link: place });
+        }
+    }
+    Ok(root.join(relative))
+}
+
+/// Makes a directory and those above it.
+pub(super) fn directories(root: &Path, path: &str, owner: Owner) -> Result<(), FileError> {
+    let relative = Path::new(path.trim_start_matches('/'));
+    let mut place = root.to_owned();
+    for part in relative.components() {
         let Component::Normal(part) = part else { continue };
         place.push(part);
         match fs::symlink_metadata(&place) {
@@ -112,11 +131,11 @@ fn prepare(root: &Path, path: &str, owner: Owner) -> Result<PathBuf, FileError> 
             }
         }
     }
-    Ok(root.join(relative))
+    Ok(())
 }
 
 /// Gives a path to its owner. Where this process is not root (a desk, a test) everything belongs to whoever runs it.
-fn chown(path: &Path, owner: Owner) -> Result<(), FileError> {
+pub(super) fn chown(path: &Path, owner: Owner) -> Result<(), FileError> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }

@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     facts::Role,
-    node::userdata::{Finding, Position, Verdict},
-    paths::NOMAD_CONFIG_DIR,
+    node::userdata::{Finding, Launch, Position, Verdict},
 };
 
 /// What the agent needs to know of the user's configuration.
@@ -67,16 +66,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Whether Nomad reads a file of this path: directly below its directory, with one of two endings (hidden files too).
+/// Checks files (path and content) in the order in which Nomad merges them, and the arguments that win over them.
 #[must_use]
-pub fn is_config(path: &str) -> bool {
-    let name = path.strip_prefix(NOMAD_CONFIG_DIR).and_then(|rest| rest.strip_prefix('/'));
-    name.is_some_and(|name| !name.contains('/') && (name.ends_with(".hcl") || name.ends_with(".json")))
-}
-
-/// Checks files (path and content) in the order in which Nomad merges them.
-#[must_use]
-pub fn check(files: &[(String, Vec<u8>)], role: Role) -> Report {
+pub fn check(files: &[(String, Vec<u8>)], launch: &Launch, role: Role) -> Report {
     let mut report = Report::default();
     let mut broken = false;
     for (path, content) in files {
@@ -93,11 +85,13 @@ pub fn check(files: &[(String, Vec<u8>)], role: Role) -> Report {
             }
         }
     }
+    report.arguments(launch, role);
     let nothing = !report.summary.server && !report.summary.client && !broken;
     if nothing {
         let wanted = if role == Role::Client { "client" } else { "server" };
         let message = format!(
-            "no file in {NOMAD_CONFIG_DIR} enables Nomad: write one with `{wanted} {{ enabled = true }}` by write_files"
+            "no file in {} enables Nomad: write one with `{wanted} {{ enabled = true }}` by write_files",
+            launch.config.join(", ")
         );
         report.findings.push(Finding::new(Verdict::Refused, Position::START, "write_files", message));
     }
@@ -149,6 +143,34 @@ impl Report {
                 _ => {}
             }
         }
+    }
+
+    /// Flags of `nomad agent`.
+    fn arguments(&mut self, launch: &Launch, role: Role) {
+        const UNIT: &str = "nomad.service";
+        let on = |name| launch.flag(name).is_some_and(|value| value != "false");
+        if on("server") {
+            self.summary.server = true;
+            if !role.allows_server() {
+                self.refuse(UNIT, Position::START, format!("-server in a {role} image: take the server image"), true);
+            }
+        }
+        if on("client") {
+            self.summary.client = true;
+            if !role.allows_client() {
+                self.refuse(UNIT, Position::START, format!("-client in a {role} image: take the client image"), true);
+            }
+        }
+        let text = |name| launch.flag(name).map(str::to_owned);
+        set(&mut self.summary.data_dir, text("data-dir"));
+        set(&mut self.summary.name, text("node"));
+        set(&mut self.summary.bind_addr, text("bind"));
+        set(&mut self.summary.bootstrap_expect, launch.flag("bootstrap-expect").and_then(|n| n.parse().ok()));
+        let join: Vec<String> = launch.flags("retry-join").chain(launch.flags("join")).map(str::to_owned).collect();
+        if !join.is_empty() {
+            self.summary.join = join;
+        }
+        self.summary.servers.extend(launch.flags("servers").flat_map(|list| list.split(',')).map(str::to_owned));
     }
 
     fn server(&mut self, path: &str, at: Position, block: &[Item], role: Role) {
@@ -251,17 +273,17 @@ mod tests {
 
     fn report(texts: &[&str], role: Role) -> Report {
         let file = |(n, text): (usize, &&str)| (format!("/etc/nomad.d/{n}.hcl"), text.as_bytes().to_vec());
-        check(&texts.iter().enumerate().map(file).collect::<Vec<_>>(), role)
+        check(&texts.iter().enumerate().map(file).collect::<Vec<_>>(), &Launch::default(), role)
     }
 
     #[test]
-    fn paths_that_nomad_reads() {
-        assert!(is_config("/etc/nomad.d/a.hcl") && is_config("/etc/nomad.d/.b.json"));
-        assert!(
-            !is_config("/etc/nomad.d/a/b.hcl")
-                && !is_config("/etc/nomad.d/a.hcl~")
-                && !is_config("/etc/nomad.dx/a.hcl")
-        );
+    fn flags_are_promises_too() {
+        let launch = Launch { arguments: vec!["-client".into(), "-servers=a:4647,b".into()], ..Launch::default() };
+        let report = check(&[], &launch, Role::Server);
+        assert!(report.findings[0].role && report.findings[0].message.contains("-client in a server image"));
+        let report = check(&[], &launch, Role::Client);
+        assert!(report.findings.is_empty() && report.summary.client);
+        assert_eq!(report.summary.servers, ["a:4647", "b"]);
     }
 
     #[test]

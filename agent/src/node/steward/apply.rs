@@ -6,6 +6,7 @@ use super::Steward;
 use crate::{
     node::{
         files::{self, Accounts, write_atomically},
+        seed::Metadata,
         userdata::Plan,
     },
     notice, warning,
@@ -17,6 +18,7 @@ impl Steward {
         if let Some(hostname) = &plan.hostname {
             self.set_hostname(hostname);
         }
+        self.run_steps(&plan.commands.early, &Metadata::default());
         let notes = files::apply(&self.root, &plan.files, &Accounts::read(&self.root)).map_err(|e| e.to_string())?;
         for note in notes {
             warning!("{}: {}", note.path, note.message);

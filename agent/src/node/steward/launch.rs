@@ -52,7 +52,7 @@ impl Steward {
         self.report.tell(&[Message::Start("nomad".into()), Message::Phase("nomad-started".into())]);
     }
 
-    fn await_lease(&mut self) -> (String, Lease) {
+    pub(super) fn await_lease(&mut self) -> (String, Lease) {
         let mut waiting = Waiting::default();
         let found = loop {
             let found = self.shared.wait(Duration::from_secs(1), |view| view.primary().cloned());
@@ -94,8 +94,15 @@ impl Steward {
             }
         }
         belongings::data_dir(&self.below_root(data), owner, if plan.nomad.client { 0o700 } else { 0o755 })?;
-        for path in belongings::open_to(&self.below_root(paths::NOMAD_CONFIG_DIR), owner)? {
-            notice!("{}: opened to Nomad's group, so that it can be read", path.display());
+        for config in &plan.launch.config {
+            for path in belongings::open_to(&self.below_root(config), owner)? {
+                notice!("{}: opened to Nomad's group, so that it can be read", path.display());
+            }
+        }
+        if let Some(token) = &plan.intro_token {
+            let dir = self.below_root(data).join("client");
+            fs::create_dir_all(&dir).map_err(FileError::io("create the directory", &dir))?;
+            write_atomically(&dir.join("intro_token.jwt"), &token.0, 0o600)?;
         }
         let config = agent_json(&Facts {
             hostname,
@@ -111,7 +118,7 @@ impl Steward {
         belongings::give(&path, owner)?;
         let units = self.below_root(paths::UNITS_DIR);
         fs::create_dir_all(&units).map_err(FileError::io("create the directory", &units))?;
-        let spec = unit(&self.root, plan.nomad.client, owner);
+        let spec = unit(&self.root, plan.nomad.client, owner, &plan.launch);
         write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o644)
     }
 

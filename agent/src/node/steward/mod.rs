@@ -6,6 +6,7 @@ mod apply;
 mod belongings;
 mod changes;
 mod clock;
+mod commands;
 mod complain;
 mod find;
 mod include;
@@ -70,7 +71,7 @@ impl Steward {
         let (plan, found) = loop {
             let found = self.find();
             self.report.phase("datasource");
-            let plan = self.plan(&found);
+            let mut plan = self.plan(&found);
             self.report.phase("plan");
             let good = self.may_start(&plan);
             // Before any file is written: one of them may belong into the data directory of a Nomad that is new here.
@@ -82,11 +83,16 @@ impl Steward {
                 continue;
             }
             self.report.phase("files");
+            let mut refused: Vec<String> = plan.refused().map(ToString::to_string).collect();
             if good {
-                self.remember(&found);
-                break (plan, found);
+                match self.run_commands(&mut plan, &found.seed.metadata) {
+                    Ok(()) => {
+                        self.remember(&found);
+                        break (plan, found);
+                    }
+                    Err(reasons) => refused = reasons,
+                }
             }
-            let refused = plan.refused().map(ToString::to_string).collect();
             self.complain(&Trouble::Refused(refused), &plan, &found.seed);
         };
         match plan.refused().count() {

@@ -258,6 +258,38 @@ fn going_on_leaves_out_what_was_refused() {
     assert!(machine.status().findings[0].contains("runcmd[0]"));
 }
 
+#[test]
+fn runcmd_puts_the_address_into_nomads_file() {
+    let nomad = healthy_server();
+    let more = "runcmd:\n- IP=$(hostname -I | awk '{print $1}')\n- sed -i \"s/LOCAL_IP/$IP/g\" /etc/nomad.d/server.hcl\n- \
+                mkdir -p /opt/data\n- modprobe there\n- chown consul /opt/data\n- systemctl enable --now nomad\n";
+    let text = user_data(nomad.address().port()).replace("bootstrap_expect = 1", "bootstrap_expect = 1 # LOCAL_IP");
+    let (seed, _) = seed(&(text + more));
+    let machine = Machine::new();
+    fs::create_dir_all(below(machine.root.path(), "/sys/module/there")).unwrap();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.messages_until(&Message::Ready);
+    assert!(machine.read("/etc/nomad.d/server.hcl").contains("bootstrap_expect = 1 # 10.0.5.10"));
+    assert!(below(machine.root.path(), "/opt/data").is_dir());
+    let findings = machine.status().findings;
+    assert!(findings.iter().any(|f| f.starts_with("/opt/data: owner consul:")), "{findings:?}");
+}
+
+/// What the commands made of the files counts, not only what the plan expected.
+#[test]
+fn the_roles_promise_is_kept_behind_commands_too() {
+    let more = "runcmd:\n- cp /opt/there.hcl /etc/nomad.d/\n";
+    let (seed, _) = seed(&(user_data(1) + more));
+    let machine = Machine::new();
+    fs::create_dir_all(below(machine.root.path(), "/opt")).unwrap();
+    fs::write(below(machine.root.path(), "/opt/there.hcl"), "client { enabled = true }").unwrap();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/ steppe.on_refuse=continue", seed.address()));
+    machine.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    assert!(!below(machine.root.path(), "/run/steppe/units/nomad.json").exists());
+}
+
 /// The second boot has no metadata at all (and a volume would have to appear in 2 s): the last good seed is used.
 #[test]
 fn without_metadata_the_last_good_seed_is_used_and_said_to_be_stale() {

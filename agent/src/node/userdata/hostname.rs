@@ -67,7 +67,7 @@ fn from_metadata(name: &str) -> Option<String> {
 
 /// RFC 1123, with the lengths of the kernel (64) and of DNS (253); never `localhost`, which would point every peer
 /// at itself.
-fn check(name: &str) -> Result<(), String> {
+pub(super) fn check(name: &str) -> Result<(), String> {
     if name.len() > 253 {
         return Err(format!("a name has at most 253 characters, this has {}", name.len()));
     }

@@ -83,6 +83,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("mounts", RefusedUnlessEmpty(LATER)),
     ("network", Refused("network configuration is no part of user-data")),
     ("no_ssh_fingerprints", Ignored(NO_LOGIN)),
+    ("nomad", Handled),
     ("ntp", Handled),
     ("output", Ignored("messages go to the kernel log and the console")),
     ("package_reboot_if_required", Ignored(PACKAGES)),

@@ -3,7 +3,7 @@
 //! Pure: the same code is `builder check`. [`Plan::from_seed`] is the way in; what it has to fetch it gets from a
 //! function that it is given.
 
-mod commands;
+pub mod commands;
 mod config;
 mod decode;
 mod finding;
@@ -12,9 +12,11 @@ mod hostname;
 mod hosts;
 mod keys;
 mod merge;
+mod nomad_block;
 mod ntp;
 mod parts;
 mod plan;
+mod service;
 mod texts;
 mod write_files;
 pub mod yaml;
@@ -28,3 +30,4 @@ pub(in crate::node) use keys::nearest;
 pub use ntp::Ntp;
 pub use parts::{Fetch, Include};
 pub use plan::{Contents, File, Plan};
+pub use service::{Launch, environment};

@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Ntp, commands, config,
+    Ntp,
+    commands::{self, Commands},
+    config,
     finding::{Finding, Position, Verdict},
     hostname,
     hosts::{self, HostsMode},
-    keys, ntp,
+    keys, nomad_block, ntp,
     parts::Fetch,
+    service::{self, Launch, UnitFile},
     texts::{Texts, USER_DATA},
     write_files, yaml,
 };
@@ -80,6 +83,14 @@ pub struct Plan {
     pub ntp: Ntp,
     /// What becomes of the interfaces; comes from the command line and the datasource, not from the user-data.
     pub network: NetworkMode,
+    /// What `runcmd` and `bootcmd` ask for.
+    #[serde(skip_serializing_if = "Commands::is_empty")]
+    pub commands: Commands,
+    /// How Nomad is started.
+    pub launch: Launch,
+    /// The token that introduces a client to its servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intro_token: Option<Contents>,
     /// What the files say about Nomad.
     pub nomad: check::Summary,
     /// What is said about each key.
@@ -108,10 +119,17 @@ impl Plan {
         let names = hostname::names(root, metadata.local_hostname.as_deref(), findings);
         (plan.hostname, plan.fqdn) = (names.hostname, names.fqdn);
         plan.hosts = hosts::mode(root, findings);
-        plan.files = write_files::write_files(root, findings);
+        let block = nomad_block::block(root, role, findings);
+        plan.intro_token = block.intro_token;
+        plan.files = block.files;
+        plan.files.extend(write_files::write_files(root, findings));
         plan.files.sort_by_key(|file| file.defer);
+        read_units(&mut plan.files, &mut plan.launch, findings);
         plan.ntp = ntp::ntp(root, findings);
-        commands::commands(root, findings);
+        plan.commands = commands::commands(root, findings);
+        if let Some(name) = &plan.commands.hostname {
+            plan.hostname = Some(name.clone());
+        }
         let vendors = |f: &Finding| f.part.as_deref().or(config.texts.find(f.at).0).is_some_and(config::is_vendors);
         let unreadable = |f: &Finding| f.verdict == Verdict::Refused && f.key.is_empty() && !vendors(f);
         let readable = !config.notes.iter().chain(&*findings).any(unreadable);
@@ -150,25 +168,33 @@ impl Plan {
 
     /// Reads Nomad's configuration in the files and holds it against the image's role.
     fn check_nomad(&mut self, role: Role, readable: bool) {
-        let report = check::check(&self.nomad_files(), role);
+        let report = check::check(&self.nomad_files(), &self.launch, role);
         if readable || !report.summary.is_empty() {
             self.findings.extend(report.findings);
         }
         self.nomad = report.summary;
     }
 
-    /// The files below `/etc/nomad.d` as Nomad will find them, by name in byte order.
+    /// The files of Nomad's configuration as Nomad will find them: path by path of its command line, those of a
+    /// directory by name in byte order.
     #[must_use]
     pub fn nomad_files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for file in self.files.iter().filter(|f| check::is_config(&f.path)) {
+        commands::preview(&mut files, &self.commands.early);
+        // A command may move any file to where Nomad reads it.
+        let wanted = |path: &str| !self.commands.late.is_empty() || self.launch.reads(path);
+        for file in self.files.iter().filter(|file| wanted(&file.path)) {
             let content = files.entry(file.path.clone()).or_default();
             if !file.append {
                 content.clear();
             }
             content.extend_from_slice(&file.content.0);
         }
-        files.into_iter().collect()
+        commands::preview(&mut files, &self.commands.late);
+        files.retain(|path, _| self.launch.reads(path));
+        let mut files: Vec<(String, Vec<u8>)> = files.into_iter().collect();
+        files.sort_by_key(|(path, _)| self.launch.position(path));
+        files
     }
 
     /// Says of the keys that were read, and about which nothing was said yet, that they take effect.
@@ -190,6 +216,24 @@ impl Plan {
     /// Findings that keep Nomad from being started.
     pub fn refused(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| f.verdict == Verdict::Refused)
+    }
+}
+
+/// Takes systemd's units out of the files: they are read for what they say of Nomad, and not written.
+fn read_units(files: &mut Vec<File>, launch: &mut Launch, findings: &mut Vec<Finding>) {
+    let (units, rest): (Vec<File>, Vec<File>) =
+        std::mem::take(files).into_iter().partition(|file| service::unit_file(&file.path).is_some());
+    *files = rest;
+    for unit in units {
+        let message = match service::unit_file(&unit.path) {
+            Some(UnitFile::Nomad) => {
+                launch.read(&unit.path, &String::from_utf8_lossy(&unit.content.0), unit.at, findings);
+                "read for Nomad's command line and environment; the rest the image decides"
+            }
+            _ => "there is no systemd, and no program of that name",
+        };
+        let message = format!("{}: {message}", unit.path);
+        findings.push(Finding::new(Verdict::Ignored, unit.at, "write_files", message));
     }
 }
 
@@ -237,6 +281,42 @@ write_files:
             "{refused:?}"
         );
         assert!(plan.refused().all(|f| f.role));
+    }
+
+    #[test]
+    fn commands_are_seen_before_they_are_done() {
+        let text = "#cloud-config\nwrite_files:\n- path: /tmp/x.hcl\n  content: 'ROLE { enabled = true, servers = [\"IP\"] }'\n\
+                    runcmd:\n- sed -i s/ROLE/client/ /tmp/x.hcl\n- sed -i s/IP/$(hostname -I)/ /tmp/x.hcl\n- mv \
+                    /tmp/x.hcl /etc/nomad.d/\n";
+        let client = plan(text, Role::Client);
+        assert_eq!(client.refused().count(), 0, "{:?}", client.findings);
+        assert_eq!(client.nomad.servers, ["192.0.2.1"], "{:?}", client.nomad_files());
+        assert!(plan(text, Role::Server).refused().any(|finding| finding.role), "a command is no way round the role");
+    }
+
+    #[test]
+    fn a_unit_of_nomad_names_its_files_and_is_not_written() {
+        let text = "#cloud-config\nwrite_files:\n- path: /etc/systemd/system/nomad.service\n  content: |\n    [Service]\n    \
+                    ExecStart=/usr/bin/nomad agent -config=/opt/nomad/config.d -bootstrap-expect=3\n- path: \
+                    /opt/nomad/config.d/a.json\n  content: '{\"server\":{\"enabled\":true}}'\n- path: \
+                    /usr/lib/systemd/system/consul.service\n  content: x\n";
+        let plan = plan(text, Role::Server);
+        assert_eq!(plan.refused().count(), 0, "{:?}", plan.findings);
+        assert_eq!(
+            plan.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["/opt/nomad/config.d/a.json"]
+        );
+        assert_eq!((plan.nomad.server, plan.nomad.bootstrap_expect), (true, Some(3)));
+        assert_eq!(plan.launch.config, ["/opt/nomad/config.d"]);
+    }
+
+    #[test]
+    fn the_short_way_makes_a_server() {
+        let plan = plan("#cloud-config\nnomad: {servers: [a, b, c], bootstrap_expect: 3}\n", Role::Server);
+        assert_eq!(plan.refused().count(), 0, "{:?}", plan.findings);
+        assert_eq!((plan.nomad.server, plan.nomad.join.len()), (true, 3));
+        let other = super::tests::plan("#cloud-config\nnomad: {role: client}\n", Role::Server);
+        assert!(other.refused().any(|finding| finding.role), "{:?}", other.findings);
     }
 
     #[test]

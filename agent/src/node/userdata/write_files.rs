@@ -5,6 +5,7 @@ use super::{
     finding::{Finding, Position, Verdict},
     keys::{flag, nearest},
     plan::{Contents, File},
+    service::unit_file,
     yaml::{Kind, Node},
 };
 use crate::node::files::roots;
@@ -51,6 +52,8 @@ fn file(n: usize, item: &Node, findings: &mut Vec<Finding>) -> Option<File> {
         );
     }
     let path = match item.get("path").and_then(Node::text) {
+        // Never written: they are read for what they say of Nomad.
+        Some(path) if unit_file(path).is_some() => Some(path.to_owned()),
         Some(path) => match roots::check(path) {
             Ok(path) => Some(path),
             Err(why) => {
