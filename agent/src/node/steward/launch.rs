@@ -81,7 +81,13 @@ impl Steward {
         self.report.update(|status| status.addresses = addresses);
     }
 
-    fn configure(&self, plan: &Plan, hostname: &str, interface: &str, lease: &Lease) -> Result<(), FileError> {
+    pub(super) fn configure(
+        &self,
+        plan: &Plan,
+        hostname: &str,
+        interface: &str,
+        lease: &Lease,
+    ) -> Result<(), FileError> {
         let accounts = Accounts::read(&self.root);
         // A client needs root for its drivers, so a machine that is both runs as root.
         let root_owner = Owner { uid: 0, gid: 0 };

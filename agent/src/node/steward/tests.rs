@@ -717,3 +717,24 @@ fn what_is_not_proven_of_a_nomad_behind_tls_is_said() {
     machine.messages_until(&Message::Ready);
     assert!(machine.finding("health: ").contains("only that its process is ready and listens"));
 }
+
+/// Without it, Nomad would advertise an address that nobody has any more.
+#[test]
+fn a_new_address_is_given_to_nomad() {
+    let nomad = healthy_server();
+    let (_, seed) = Cloud::new("i-1", &user_data(nomad.address().port()));
+    let machine = Machine::with_uuid(HERE);
+    machine.boot(Role::Server, &line(&seed));
+    machine.messages_until(&Message::Ready);
+    let told = || {
+        let config: serde_json::Value = serde_json::from_str(&machine.read(paths::NOMAD_AGENT_CONFIG)).unwrap();
+        config["advertise"]["rpc"].as_str().unwrap().to_owned()
+    };
+    machine.shared.update(|view| {
+        view.leases = vec![("eth1".into(), Lease { address: Ipv4Addr::new(10, 0, 5, 77), ..lease() })];
+        view.changes += 1;
+    });
+    machine.messages_until(&Message::Restart("nomad".into()));
+    assert_eq!(told(), "10.0.5.77");
+    assert!(machine.read("/etc/hosts").contains("10.0.5.77 server-vm-0"));
+}

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Found, Steward};
+use super::{Found, Steward, readdress::Follower};
 use crate::{
     info,
     node::{
@@ -64,6 +64,7 @@ impl Steward {
         let mut was_well = None;
         let mut starting_since = None;
         let mut flushed = false;
+        let mut follower = Follower::default();
         loop {
             let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
             let address = endpoint.resolve(&own);
@@ -101,6 +102,7 @@ impl Steward {
                 self.check_clock(plan);
             }
             self.take_news(&mut known);
+            self.follow_address(plan, &mut follower);
             let pause = match (self.report.status().ready_at_ms.is_none(), plan.nomad.http_tls) {
                 (true, false) => EAGER,
                 (false, false) => CALM,
