@@ -53,6 +53,11 @@ impl Cmdline {
         self.words.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_deref().unwrap_or(""))
     }
 
+    /// All keys and words, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(|(key, _)| key.as_str())
+    }
+
     /// Whether the key stands there, with or without a value.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {

@@ -104,6 +104,9 @@ pub struct ImageFacts {
     /// Terminals (`ttyS0`) on which the interactive console runs without being asked for on the command line.
     #[serde(default)]
     pub consoles: Vec<String>,
+    /// The platform it was built for, when it was built for one only: nothing else is looked for then.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// Seconds since 1970: the clock is never set to before this.
     pub epoch: u64,
 }
@@ -169,6 +172,7 @@ mod tests {
             kernel: "6.12.1-cloud".into(),
             nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::StandIn, sha256: "00".into() },
             consoles: vec![],
+            platform: None,
             epoch: 1,
         }
     }

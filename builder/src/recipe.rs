@@ -5,7 +5,7 @@
 
 use std::{fs, io, path::Path};
 
-use agent::facts::Role;
+use agent::{facts::Role, node::datasource};
 use serde::{Deserialize, Serialize};
 
 use crate::{embedded, hint, nomad::Fingerprint, size::Size};
@@ -19,6 +19,8 @@ pub struct Recipe {
     pub role: Role,
     /// Terminals on which the interactive console always runs.
     pub consoles: Vec<String>,
+    /// The platform that the image is for, by the name of its datasource: the node looks for no other.
+    pub platform: Option<String>,
     /// The kernel.
     pub kernel: Kernel,
     /// Where packages come from, and which.
@@ -78,6 +80,7 @@ struct Layer {
     name: Option<String>,
     role: Option<Role>,
     consoles: Option<Vec<String>>,
+    platform: Option<String>,
     #[serde(default)]
     kernel: KernelLayer,
     #[serde(default)]
@@ -194,6 +197,7 @@ impl Layer {
             name: self.name.or(below.name),
             role: self.role.or(below.role),
             consoles: self.consoles.or(below.consoles),
+            platform: self.platform.or(below.platform),
             kernel: KernelLayer {
                 package: self.kernel.package.or(below.kernel.package),
                 modules: self.kernel.modules.or(below.kernel.modules),
@@ -226,6 +230,7 @@ impl Layer {
             name: need(self.name, file, "name")?,
             role: need(self.role, file, "role")?,
             consoles: self.consoles.unwrap_or_default(),
+            platform: self.platform.map(|name| datasource::canonical(&name)),
             kernel: Kernel {
                 package: need(self.kernel.package, file, "kernel.package")?,
                 modules: need(self.kernel.modules, file, "kernel.modules")?,
@@ -260,6 +265,12 @@ impl Recipe {
             |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._+".contains(&c));
         if !plain(&self.name) {
             return wrong("name", format!("{:?} has characters other than letters, digits and -._+", self.name));
+        }
+        if let Some(platform) = self.platform.as_deref().filter(|name| !datasource::names().any(|n| n == *name)) {
+            let names: Vec<&str> = datasource::names().collect();
+            let near = hint::nearest(platform, names.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
+            let known = names.join(", ");
+            return wrong("platform", format!("{platform:?} is none of {known}{}", near.unwrap_or_default()));
         }
         for level in [self.root.level, self.initramfs_level] {
             if !(1..=22).contains(&level) {
@@ -383,5 +394,7 @@ mod tests {
         assert!(with("[disk]\nesp = \"8MiB\"").contains("34MiB"));
         assert!(with("[kernel]\ncmdline = [\"root=/dev/sda\"]").contains("builder's to say"));
         assert!(with("name = \"a/b\"").contains("characters"));
+        assert!(with("platform = \"nocluod\"").contains("did you mean \"nocloud\"?"));
+        assert_eq!(parse("extends = \"server\"\nplatform = \"Proxmox\"\n").unwrap().platform.unwrap(), "nocloud");
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             kernel: "6.12".into(),
             nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::Release, sha256: "00".into() },
             consoles: vec![],
+            platform: None,
             epoch: 1,
         }
     }

@@ -39,10 +39,13 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let platform = datasource::Platform::read(root);
+    let platform = datasource::Platform { image: facts.platform.clone(), ..datasource::Platform::read(root) };
     let (options, complaints) = options::Options::parse(&platform.cmdline);
     for complaint in complaints {
         warning!("command line: {complaint}");
+    }
+    for complaint in platform.complaints() {
+        warning!("{complaint}");
     }
     let shared = Arc::new(net::Shared::default());
     let network = match net::Network::open(root, Arc::clone(&shared), false) {

@@ -88,6 +88,28 @@ pub(super) fn send_broadcast(fd: BorrowedFd<'_>, index: u32, packet: &[u8]) -> i
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The signature that a hypervisor leaves for its guests: `KVMKVMKVM`, `VMwareVMware`, `Microsoft Hv`, `XenVMMXenVMM`,
+/// `TCGTCGTCGTCG`. `None` on bare metal, and where processors are not asked that way.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn hypervisor() -> Option<String> {
+    use std::arch::x86_64::__cpuid;
+    /// Bit of ECX of leaf 1 that says that there is one.
+    const PRESENT: u32 = 1 << 31;
+    if __cpuid(1).ecx & PRESENT == 0 {
+        return None;
+    }
+    let leaf = __cpuid(0x4000_0000);
+    let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
+    let text: String = bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
+    (!text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')).then_some(text)
+}
+
+/// Other processors have no such signature.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn hypervisor() -> Option<String> {
+    None
+}
+
 /// A random number for transaction ids and jitter. Never waits for the kernel to gather entropy: early in the boot
 /// that could take longer than the boot, and nothing here is a secret.
 pub(super) fn random() -> u32 {

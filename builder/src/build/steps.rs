@@ -145,6 +145,7 @@ impl Build<'_> {
                 sha256: inputs.nomad.sha256.clone(),
             },
             consoles: recipe.consoles.clone(),
+            platform: recipe.platform.clone(),
             epoch: kernel.epoch,
         }
     }

@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Cidr, Interface, NetworkConfig, NetworkPlan},
     seed::{Metadata, Seed},
@@ -36,15 +36,6 @@ impl Default for Akamai {
 impl Datasource for Akamai {
     fn name(&self) -> &'static str {
         "akamai"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        let vendor = platform.dmi.get("system-manufacturer");
-        Detection::named_if(matches!(vendor, Some("Akamai" | "Linode")))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -176,6 +167,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::datasource::Detection;
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{Cloud, faults::survives},

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Interface, NetworkConfig, NetworkPlan},
     seed::{Metadata, Seed},
@@ -27,14 +27,6 @@ impl Default for DigitalOcean {
 impl Datasource for DigitalOcean {
     fn name(&self) -> &'static str {
         "digitalocean"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        Detection::named_if(platform.dmi.get("system-manufacturer") == Some("DigitalOcean"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -117,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::node::datasource::Detection;
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{Cloud, faults::survives},

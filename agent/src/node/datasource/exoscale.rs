@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::seed::{Metadata, Seed};
 
 /// The datasource.
@@ -25,15 +25,6 @@ impl Default for Exoscale {
 impl Datasource for Exoscale {
     fn name(&self) -> &'static str {
         "exoscale"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        let product = platform.dmi.get("system-product-name");
-        Detection::named_if(product.is_some_and(|name| name.starts_with("Exoscale")))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -89,6 +80,7 @@ pub fn seed(values: &BTreeMap<String, String>, user_data: Vec<u8>) -> Result<See
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{

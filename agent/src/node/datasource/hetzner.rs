@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::NetworkConfig,
     seed::{Metadata, Seed},
@@ -27,14 +27,6 @@ impl Default for Hetzner {
 impl Datasource for Hetzner {
     fn name(&self) -> &'static str {
         "hetzner"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        Detection::named_if(platform.dmi.get("system-manufacturer") == Some("Hetzner"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -110,6 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{

@@ -75,7 +75,7 @@ mod tests {
         let dir = root.path().join("sys/class/dmi/id");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("product_serial"), serial).unwrap();
-        hints(&Platform { cmdline: Cmdline::parse(cmdline), dmi: Dmi::read(root.path()) })
+        hints(&Platform { cmdline: Cmdline::parse(cmdline), dmi: Dmi::read(root.path()), ..Platform::default() })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where metadata and user-data come from: one file for each source, behind one small trait.
 
 pub mod akamai;
+pub mod detect;
 pub mod digitalocean;
 mod dmi;
 mod document;
@@ -22,6 +23,7 @@ pub mod vultr;
 
 use std::{path::Path, time::Duration};
 
+pub use detect::{LABELS, Surroundings, canonical};
 pub use dmi::Dmi;
 pub use hints::{Hints, hints};
 pub use http::{Endpoint, Get, Headers, HttpError, Method, Service, Timing, first, shown};
@@ -41,14 +43,19 @@ pub struct Platform {
     pub cmdline: Cmdline,
     /// What the firmware says.
     pub dmi: Dmi,
+    /// What the hypervisor shows.
+    pub surroundings: Surroundings,
+    /// The platform that the image was built for.
+    pub image: Option<String>,
 }
 
 impl Platform {
-    /// Reads `/proc/cmdline` and the DMI files below `root`.
+    /// Reads `/proc/cmdline` and the files of `/sys` below `root`.
     #[must_use]
     pub fn read(root: &Path) -> Self {
         let cmdline = std::fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
-        Self { cmdline: Cmdline::parse(&cmdline), dmi: Dmi::read(root) }
+        let (dmi, surroundings) = (Dmi::read(root), Surroundings::read(root));
+        Self { cmdline: Cmdline::parse(&cmdline), dmi, surroundings, image: None }
     }
 }
 
@@ -61,14 +68,6 @@ pub enum Detection {
     Possible,
     /// The command line or the firmware names it.
     Named,
-}
-
-impl Detection {
-    /// Named, or absent.
-    #[must_use]
-    pub const fn named_if(is: bool) -> Self {
-        if is { Self::Named } else { Self::Absent }
-    }
 }
 
 /// What one look needs.
@@ -129,15 +128,19 @@ pub enum ReportState<'a> {
 }
 
 /// A place that metadata comes from.
-pub trait Datasource {
-    /// Short name, as `ds=` has it.
+pub trait Datasource: Sync {
+    /// Its name in the table of signals, in `ds=` and `steppe.platform=`, and in [`Seed::platform`].
     fn name(&self) -> &'static str;
 
-    /// Whether this machine is likely to have it. Looks at facts only, asks nobody.
-    fn detect(&self, platform: &Platform) -> Detection;
+    /// Whether this machine is likely to have it. Looks at facts only, asks nobody; what the table says, but for tests.
+    fn detect(&self, platform: &Platform) -> Detection {
+        platform.detection(self.name())
+    }
 
     /// Whether it may be somewhere else than on the network, so that it is worth a look before there is an address.
-    fn is_local(&self, platform: &Platform) -> bool;
+    fn is_local(&self, _platform: &Platform) -> bool {
+        false
+    }
 
     /// Looks once; bounded by its own timeouts.
     fn look(&self, look: &Look<'_>) -> Outcome;
@@ -162,4 +165,9 @@ pub fn all() -> Vec<Box<dyn Datasource>> {
         Box::new(upcloud::UpCloud::default()),
         Box::new(vultr::Vultr::default()),
     ]
+}
+
+/// The names of all datasources.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    all().into_iter().map(|source| source.name())
 }

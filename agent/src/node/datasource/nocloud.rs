@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Datasource, Detection, Get, Look, Outcome, Platform, hints, media};
+use super::{Datasource, Get, Look, Outcome, Platform, hints, media};
 use crate::node::{
     netconfig::NetworkConfig,
     seed::{Metadata, Seed},
@@ -23,10 +23,6 @@ pub struct NoCloud;
 impl Datasource for NoCloud {
     fn name(&self) -> &'static str {
         "nocloud"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        if hints(platform).named { Detection::Named } else { Detection::Possible }
     }
 
     fn is_local(&self, platform: &Platform) -> bool {

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, HttpError, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, HttpError, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Interface, NetworkConfig, NetworkPlan},
     seed::{Metadata, Seed},
@@ -31,14 +31,6 @@ impl Default for Oracle {
 impl Datasource for Oracle {
     fn name(&self) -> &'static str {
         "oracle"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        Detection::named_if(platform.dmi.get("chassis-asset-tag") == Some("OracleCloud.com"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -116,6 +108,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{

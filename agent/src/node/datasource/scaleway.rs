@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Nic, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Nic, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Cidr, Interface, NetworkConfig, NetworkPlan, Route},
     seed::{Metadata, Seed},
@@ -33,15 +33,6 @@ impl Default for Scaleway {
 impl Datasource for Scaleway {
     fn name(&self) -> &'static str {
         "scaleway"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        let is_scaleway = platform.dmi.get("system-manufacturer") == Some("Scaleway");
-        Detection::named_if(is_scaleway || platform.cmdline.has("scaleway"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -149,6 +140,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{Cloud, faults::survives},

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Cidr, DhcpOptions, Interface, NetworkConfig, NetworkPlan},
     seed::{Metadata, Seed},
@@ -25,14 +25,6 @@ impl Default for UpCloud {
 impl Datasource for UpCloud {
     fn name(&self) -> &'static str {
         "upcloud"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        Detection::named_if(platform.dmi.get("system-manufacturer") == Some("UpCloud"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -127,6 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{Cloud, faults::survives},

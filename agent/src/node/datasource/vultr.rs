@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Datasource, Detection, Endpoint, Look, Method, Outcome, Platform, document, fetch, first};
+use super::{Datasource, Endpoint, Look, Method, Outcome, document, fetch, first};
 use crate::node::{
     netconfig::{Interface, Mac, NetworkConfig, NetworkPlan, Route},
     seed::{Metadata, Seed},
@@ -26,16 +26,6 @@ impl Default for Vultr {
 impl Datasource for Vultr {
     fn name(&self) -> &'static str {
         "vultr"
-    }
-
-    fn detect(&self, platform: &Platform) -> Detection {
-        let is_vultr = platform.dmi.get("system-manufacturer") == Some("Vultr");
-        // Their bare metal has no name in the firmware.
-        Detection::named_if(is_vultr || platform.cmdline.has("vultr"))
-    }
-
-    fn is_local(&self, _: &Platform) -> bool {
-        false
     }
 
     fn look(&self, look: &Look<'_>) -> Outcome {
@@ -146,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
         testing::{Cloud, faults::survives},

@@ -1,15 +1,15 @@
 //! Finding the seed: look, wait for something to change, look again. There is no end to it: a node without metadata
 //! has nothing better to do, and goes on when it appears.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use super::{Found, Steward, relook::STALE};
+use super::{Found, Steward, look, relook::STALE};
 use crate::{
+    info,
     node::{
         clock,
-        datasource::{self, Detection, Look, Outcome, Platform},
+        datasource::{self, Detection},
         identity::{self, NoSeed},
-        net::Shared,
         report::Waiting,
         seed::Seed,
     },
@@ -31,6 +31,8 @@ impl Default for Patience {
     }
 }
 
+/// When a node that finds nothing says what it knows of the machine.
+const DESCRIBE: Duration = Duration::from_secs(10);
 /// First pause between looks when nothing changes.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
@@ -44,6 +46,9 @@ impl Steward {
         let mut waiting = Waiting::default();
         let mut pause = FIRST_PAUSE;
         let mut said = String::new();
+        let platform = self.platform.describe();
+        info!("{platform}");
+        let (describe, mut described) = (start + DESCRIBE, false);
         loop {
             let before = self.shared.view();
             let what = match self.look() {
@@ -69,6 +74,10 @@ impl Steward {
                 }
             }
             waiting.tick(&what);
+            if !described && clock::now() >= describe {
+                notice!("{platform}");
+                described = true;
+            }
             if said != what {
                 self.report.awaits(Some(&what));
                 said.clone_from(&what);
@@ -83,7 +92,7 @@ impl Steward {
 
     /// Asks every datasource that may be the right one, once. The error says what is waited for.
     pub(super) fn look(&self) -> Result<Seed, String> {
-        look(&self.root, &self.platform, &self.shared)
+        look::look(&self.root, &self.platform, &self.shared)
     }
 
     fn patience(&self) -> Duration {
@@ -95,21 +104,4 @@ impl Steward {
             self.patience.media[usize::from(sources.iter().any(|source| named(source.as_ref())))]
         }
     }
-}
-
-/// Asks every datasource that may be the right one, once. The error says what is waited for.
-pub(super) fn look(root: &Path, platform: &Platform, shared: &Shared) -> Result<Seed, String> {
-    let view = shared.view();
-    let look = Look::new(root, platform, &view);
-    let mut sources = datasource::all();
-    sources.sort_by_key(|source| std::cmp::Reverse(source.detect(platform)));
-    let mut reasons = Vec::new();
-    for source in sources.iter().filter(|source| source.detect(platform) != Detection::Absent) {
-        match source.look(&look) {
-            Outcome::Found(seed) => return Ok(*seed),
-            Outcome::Nothing(what) => reasons.push(what),
-            Outcome::Failed(why) => reasons.push(format!("{} metadata that can be read: {why}", source.name())),
-        }
-    }
-    Err(reasons.join(", or "))
 }

@@ -11,6 +11,7 @@ mod complain;
 mod find;
 mod include;
 mod launch;
+mod look;
 mod readdress;
 mod recognise;
 mod relook;

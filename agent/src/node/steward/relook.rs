@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Found, Steward, changes, find};
+use super::{Found, Steward, changes, look};
 use crate::{
     node::{datasource::Platform, identity, net::Shared, seed::Seed, userdata::Verdict},
     notice, warning,
@@ -62,7 +62,7 @@ impl Looker {
                 let address = self.missing && view.changes != before.changes;
                 (view.devices != before.devices || address).then_some(())
             });
-            match find::look(&self.root, &self.platform, &self.shared) {
+            match look::look(&self.root, &self.platform, &self.shared) {
                 Ok(seed) => {
                     if !tell(seed) {
                         return;

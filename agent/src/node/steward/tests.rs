@@ -44,6 +44,7 @@ fn facts(role: Role) -> ImageFacts {
         kernel: "6".into(),
         nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::Path, sha256: String::new() },
         consoles: vec![],
+        platform: None,
         epoch: 0,
     }
 }
@@ -95,7 +96,7 @@ impl Machine {
         let line = Cmdline::parse(cmdline);
         let steward = Steward {
             report: Report::new(&root, NodeStatus::default()),
-            platform: Platform { dmi: Dmi::read(&root), cmdline: line.clone() },
+            platform: Platform { dmi: Dmi::read(&root), cmdline: line.clone(), ..Platform::default() },
             root,
             facts: facts(role),
             options: Options::parse(&line).0,
