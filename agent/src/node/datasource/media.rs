@@ -12,15 +12,20 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 
+use super::{
+    LABELS, names,
+    superblock::{self, FileSystem, Superblock},
+};
 use crate::{notify, paths};
-
-use super::superblock::{self, FileSystem};
 
 /// Seed files larger than this, in bytes, are refused.
 pub(super) const MAX_FILE: u64 = 4 << 20;
 
 /// Where volumes are mounted, one at a time.
 const MOUNT_POINT: &str = "run/steppe/media";
+
+/// The contents of files, by their names.
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// A file system on a block device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct Volume {
     pub device: PathBuf,
     /// Its kind.
     pub kind: FileSystem,
+    /// Whether it is a UDF, too.
+    pub udf: bool,
 }
 
 /// Why a volume cannot be read.
@@ -57,26 +64,42 @@ pub enum MediaError {
 }
 
 /// All volumes with the label, whole disks before their partitions. Also gives the names of all devices that were
-/// looked at, for people.
+/// looked at, for people: with a label that belongs to a platform which has no datasource here.
 #[must_use]
 pub fn volumes(root: &Path, label: &str) -> (Vec<Volume>, Vec<String>) {
-    let mut names: Vec<String> = fs::read_dir(root.join("sys/class/block"))
+    let mut looked = Vec::new();
+    let found = scan(root, |name, superblock| {
+        let other = LABELS.iter().find(|(label, platform)| {
+            superblock.is_some_and(|s| s.is_labelled(label)) && !names().any(|name| name == *platform)
+        });
+        looked.push(match other {
+            Some((label, platform)) => format!("{name}, which is labelled {label} as {platform} does"),
+            None => name.to_owned(),
+        });
+        superblock.is_some_and(|superblock| superblock.is_labelled(label))
+    });
+    (found, looked)
+}
+
+/// The volumes that `fits` takes, by name and superblock, of all block devices that can be read.
+pub(super) fn scan(root: &Path, mut fits: impl FnMut(&str, Option<&Superblock>) -> bool) -> Vec<Volume> {
+    let mut devices: Vec<String> = fs::read_dir(root.join("sys/class/block"))
         .map(|dir| dir.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
         .unwrap_or_default();
-    names.retain(|name| !["loop", "ram", "zram", "dm-", "nbd", "fd"].iter().any(|prefix| name.starts_with(prefix)));
-    names.sort();
+    devices.retain(|name| !["loop", "ram", "zram", "dm-", "nbd", "fd"].iter().any(|prefix| name.starts_with(prefix)));
+    devices.sort();
     let mut found = Vec::new();
-    for name in &names {
+    for name in &devices {
         let device = root.join("dev").join(name.replace('!', "/"));
         // An empty drive cannot be opened, and has nothing to say.
-        let Ok(mut file) = File::open(&device) else { continue };
-        if let Ok(Some(superblock)) = superblock::read(&mut file)
-            && superblock.is_labelled(label)
+        let superblock = File::open(&device).ok().and_then(|mut file| superblock::read(&mut file).ok().flatten());
+        if fits(name, superblock.as_ref())
+            && let Some(Superblock { kind, udf, .. }) = superblock
         {
-            found.push(Volume { device, kind: superblock.kind });
+            found.push(Volume { device, kind, udf });
         }
     }
-    (found, names)
+    found
 }
 
 impl Volume {
@@ -84,10 +107,23 @@ impl Volume {
     ///
     /// # Errors
     /// When the volume cannot be mounted or a file cannot be read.
-    pub fn read(&self, root: &Path, wanted: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, MediaError> {
+    pub fn read(&self, root: &Path, wanted: &[&str]) -> Result<Files, MediaError> {
+        self.open(root, self.kind, &mut |folder| folder.read_all(wanted))
+    }
+
+    /// Mounts the volume as a file system of `kind`, has `read` read what it wants, and unmounts it.
+    ///
+    /// # Errors
+    /// When the volume cannot be mounted or a file cannot be read.
+    pub(super) fn open(
+        &self,
+        root: &Path,
+        kind: FileSystem,
+        read: &mut dyn FnMut(&Folder) -> Result<Files, Unreadable>,
+    ) -> Result<Files, MediaError> {
         let point = root.join(MOUNT_POINT);
-        let failed =
-            |source: io::Error| MediaError::Mount { device: self.device.clone(), kind: self.kind.as_str(), source };
+        let kind = kind.as_str();
+        let failed = |source: io::Error| MediaError::Mount { device: self.device.clone(), kind, source };
         fs::create_dir_all(&point).map_err(failed)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let kind = self.kind.as_str();
@@ -102,34 +138,73 @@ impl Volume {
             mounted => mounted,
         };
         mounted.map_err(|error| failed(error.into()))?;
-        let files = read_files(&point, wanted);
+        let files = read(&Folder(point.clone()));
         // Lazily: if something keeps it busy, the next look must still find an empty mount point.
         let _ = umount2(&point, MntFlags::MNT_DETACH);
-        files.map_err(|(name, source)| MediaError::Read { device: self.device.clone(), name, source })
+        files.map_err(|Unreadable(name, source)| MediaError::Read { device: self.device.clone(), name, source })
     }
 }
 
-/// The files of `wanted` in a directory, whatever the file system did to their names.
-fn read_files(dir: &Path, wanted: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, (String, io::Error)> {
-    let mut files = BTreeMap::new();
-    let entries = fs::read_dir(dir).map_err(|error| (".".to_owned(), error))?;
-    for entry in entries.filter_map(Result::ok) {
-        let name = fold(&entry.file_name().to_string_lossy());
-        if !wanted.contains(&name.as_str()) {
-            continue;
+/// A file that cannot be read, and why.
+#[derive(Debug)]
+pub(super) struct Unreadable(String, io::Error);
+
+/// A directory of a volume, whatever the file system did to the names in it.
+#[derive(Debug)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    /// The files of `wanted` that are there, by their wanted names.
+    pub(super) fn read_all(&self, wanted: &[&str]) -> Result<Files, Unreadable> {
+        let mut files = BTreeMap::new();
+        for name in wanted {
+            files.extend(self.read(name)?.map(|content| ((*name).to_owned(), content)));
+        }
+        Ok(files)
+    }
+
+    /// The names in a folder below this one, folded; none when it is not there.
+    pub(super) fn names(&self, path: &str) -> Vec<String> {
+        let Ok(Some(dir)) = self.find(path) else { return Vec::new() };
+        let entries = fs::read_dir(dir).into_iter().flatten();
+        entries.filter_map(|entry| Some(fold(entry.ok()?.file_name().to_str()?))).collect()
+    }
+
+    /// A file below this folder, `a/b`. Links are not followed: what a volume says stays on the volume.
+    pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+        let failed = |source| Unreadable(path.to_owned(), source);
+        let Some(file) = self.find(path).map_err(failed)? else { return Ok(None) };
+        if !fs::symlink_metadata(&file).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("not a regular file")));
         }
         let mut content = Vec::new();
-        let read = File::open(entry.path()).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content));
-        match read {
-            Ok(_) if content.len() as u64 > MAX_FILE => {
-                let error = io::Error::other(format!("larger than {MAX_FILE} bytes"));
-                return Err((name, error));
-            }
-            Ok(_) => drop(files.insert(name, content)),
-            Err(error) => return Err((name, error)),
+        File::open(&file).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)).map_err(failed)?;
+        if content.len() as u64 > MAX_FILE {
+            return Err(failed(io::Error::other(format!("larger than {MAX_FILE} bytes"))));
         }
+        Ok(Some(content))
     }
-    Ok(files)
+
+    fn find(&self, path: &str) -> io::Result<Option<PathBuf>> {
+        let mut at = self.0.clone();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            if !fs::symlink_metadata(&at)?.is_dir() {
+                return Ok(None);
+            }
+            let entries = fs::read_dir(&at)?.filter_map(Result::ok);
+            // `..` is never in the list.
+            let mut fitting: Vec<_> = entries
+                .map(|entry| entry.file_name())
+                .filter(|name| fold(&name.to_string_lossy()) == fold(part))
+                .collect();
+            fitting.sort();
+            match fitting.first() {
+                Some(name) => at.push(name),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
 }
 
 /// `USER_DATA.;1`, the plain ISO 9660 form, is `user-data`.
@@ -154,8 +229,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("META_DATA"), "a").unwrap();
         fs::write(dir.path().join("other"), "b").unwrap();
-        let files = read_files(dir.path(), &["meta-data", "user-data"]).unwrap();
+        fs::create_dir_all(dir.path().join("OPENSTACK/LATEST")).unwrap();
+        fs::write(dir.path().join("OPENSTACK/LATEST/META_DATA.JSON;1"), "c").unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", dir.path().join("vendor-data")).unwrap();
+        let folder = Folder(dir.path().to_owned());
+        let files = folder.read_all(&["meta-data", "user-data"]).unwrap();
         assert_eq!(files.into_iter().collect::<Vec<_>>(), [("meta-data".to_owned(), b"a".to_vec())]);
+        assert_eq!(folder.read("openstack/latest/meta_data.json").unwrap().unwrap(), b"c");
+        assert_eq!(folder.names("openstack"), ["latest"]);
+        assert!(folder.read("../etc/hostname").unwrap().is_none() && folder.read("other/x").unwrap().is_none());
+        assert!(folder.read("vendor-data").is_err(), "a link is not followed");
     }
 
     #[test]
@@ -172,7 +255,7 @@ mod tests {
             fs::write(root.path().join("dev").join(name), content).unwrap();
         }
         let (found, looked) = volumes(root.path(), "cidata");
-        assert_eq!(found, [Volume { device: root.path().join("dev/vdb"), kind: FileSystem::Iso9660 }]);
+        assert_eq!(found, [Volume { device: root.path().join("dev/vdb"), kind: FileSystem::Iso9660, udf: false }]);
         assert_eq!(looked, ["vda", "vdb"]);
     }
 }

@@ -1,18 +1,22 @@
 //! Where metadata and user-data come from: one file for each source, behind one small trait.
 
 pub mod akamai;
+pub mod configdrive;
 pub mod detect;
 pub mod digitalocean;
 mod dmi;
 mod document;
+pub mod ec2;
 pub mod exoscale;
 mod fetch;
+pub mod gce;
 pub mod hetzner;
 mod hints;
 pub mod http;
 mod media;
 mod nics;
 mod nocloud;
+pub mod openstack;
 pub mod oracle;
 pub mod scaleway;
 pub mod superblock;
@@ -27,7 +31,7 @@ pub use detect::{LABELS, Surroundings, canonical};
 pub use dmi::Dmi;
 pub use hints::{Hints, hints};
 pub use http::{Endpoint, Get, Headers, HttpError, Method, Service, Timing, first, shown};
-pub use media::{MediaError, Volume, volumes};
+pub use media::{Files, MediaError, Volume, volumes};
 pub use nics::{Nic, nics};
 pub use nocloud::NoCloud;
 
@@ -154,17 +158,23 @@ pub trait Datasource: Sync {
 /// All datasources, in the order in which they are asked: media before the network.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Datasource>> {
-    vec![
+    let mut all: Vec<Box<dyn Datasource>> = vec![
         Box::new(NoCloud),
+        Box::new(configdrive::ConfigDrive),
         Box::new(akamai::Akamai::default()),
         Box::new(digitalocean::DigitalOcean::default()),
+        Box::new(ec2::Ec2::aws()),
         Box::new(exoscale::Exoscale::default()),
+        Box::new(gce::Gce::default()),
         Box::new(hetzner::Hetzner::default()),
+        Box::new(openstack::OpenStack::default()),
         Box::new(oracle::Oracle::default()),
         Box::new(scaleway::Scaleway::default()),
         Box::new(upcloud::UpCloud::default()),
         Box::new(vultr::Vultr::default()),
-    ]
+    ];
+    all.extend(ec2::Ec2::others().into_iter().map(|source| Box::new(source) as Box<dyn Datasource>));
+    all
 }
 
 /// The names of all datasources.

@@ -1,4 +1,5 @@
-//! Labels of file systems, read from their first blocks: iso9660 and vfat, the two that seeds come on.
+//! Labels of file systems, read from their first blocks: iso9660 and vfat, the two that seeds come on. Of UDF, which
+//! Azure's media have, only that it is there.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -9,6 +10,8 @@ pub enum FileSystem {
     Iso9660,
     /// FAT 12, 16 or 32.
     Vfat,
+    /// UDF (ECMA-167), without an ISO 9660 beside it.
+    Udf,
 }
 
 impl FileSystem {
@@ -18,6 +21,7 @@ impl FileSystem {
         match self {
             Self::Iso9660 => "iso9660",
             Self::Vfat => "vfat",
+            Self::Udf => "udf",
         }
     }
 }
@@ -27,8 +31,10 @@ impl FileSystem {
 pub struct Superblock {
     /// Its kind.
     pub kind: FileSystem,
-    /// Its labels, white space trimmed.
+    /// Its labels, white space trimmed. Those of UDF are not read.
     pub labels: Vec<String>,
+    /// Whether there is a UDF: beside an ISO 9660 (a "bridge"), it has the whole of the files.
+    pub udf: bool,
 }
 
 impl Superblock {
@@ -47,10 +53,12 @@ const MOST_ENTRIES: usize = 4096;
 /// # Errors
 /// When reading fails; a device that is too short for either file system has none.
 pub fn read<R: Read + Seek>(device: &mut R) -> io::Result<Option<Superblock>> {
-    if let Some(block) = block(device, 32768, 2048)?
-        && let Some(label) = iso9660_label(&block)
-    {
-        return Ok(Some(Superblock { kind: FileSystem::Iso9660, labels: label.into_iter().collect() }));
+    let (label, udf) = descriptors(device)?;
+    if let Some(label) = label {
+        return Ok(Some(Superblock { kind: FileSystem::Iso9660, labels: label.into_iter().collect(), udf }));
+    }
+    if udf {
+        return Ok(Some(Superblock { kind: FileSystem::Udf, labels: Vec::new(), udf }));
     }
     let Some(boot) = block(device, 0, 512)?.as_deref().and_then(Fat::parse) else { return Ok(None) };
     let mut labels: Vec<String> = boot.label.clone().into_iter().collect();
@@ -58,7 +66,26 @@ pub fn read<R: Read + Seek>(device: &mut R) -> io::Result<Option<Superblock>> {
     if let Some(directory) = block(device, start, length)? {
         labels.extend(root_label(&directory).filter(|label| !labels.contains(label)));
     }
-    Ok(Some(Superblock { kind: FileSystem::Vfat, labels }))
+    Ok(Some(Superblock { kind: FileSystem::Vfat, labels, udf: false }))
+}
+
+/// The volume recognition sequence: sectors of 2 KiB from 32 KiB on, each with a name, until one has none (ECMA-167
+/// 2/8.3.1). Gives the label of an ISO 9660, when there is one, and whether there is a UDF.
+#[expect(clippy::option_option, reason = "an unlabelled file system is not no file system")]
+fn descriptors<R: Read + Seek>(device: &mut R) -> io::Result<(Option<Option<String>>, bool)> {
+    /// More descriptors than this are not looked at.
+    const MOST: u64 = 64;
+    let (mut label, mut udf) = (None, false);
+    for n in 0..MOST {
+        let Some(sector) = block(device, 32768 + n * 2048, 2048)? else { break };
+        match sector.get(1..6) {
+            Some(b"CD001") if label.is_none() => label = iso9660_label(&sector),
+            Some(b"CD001" | b"BEA01" | b"BOOT2" | b"CDW02" | b"TEA01") => {}
+            Some(b"NSR02" | b"NSR03") => udf = true,
+            _ => break,
+        }
+    }
+    Ok((label, udf))
 }
 
 /// `None` when the device ends before.
@@ -203,6 +230,23 @@ mod tests {
         assert!(found.kind == FileSystem::Vfat && found.is_labelled("cidata") && found.labels.len() == 1);
         let found = read(&mut Cursor::new(fat(b"cidata     ", b"OTHER      "))).unwrap().unwrap();
         assert!(found.is_labelled("cidata") && found.is_labelled("other"));
+    }
+
+    #[test]
+    fn udf_is_seen_alone_and_beside_an_iso9660() {
+        let with = |names: &[&[u8; 5]]| {
+            let mut image = vec![0; 32768 + (names.len() + 1) * 2048];
+            for (n, name) in names.iter().enumerate() {
+                let at = 32768 + n * 2048;
+                image[at] = u8::from(n == 0);
+                image[at + 1..at + 6].copy_from_slice(*name);
+            }
+            read(&mut Cursor::new(image)).unwrap().map(|found| (found.kind, found.udf))
+        };
+        assert_eq!(with(&[b"BEA01", b"NSR02", b"TEA01"]), Some((FileSystem::Udf, true)));
+        assert_eq!(with(&[b"CD001", b"CD001", b"BEA01", b"NSR03", b"TEA01"]), Some((FileSystem::Iso9660, true)));
+        assert_eq!(with(&[b"CD001", b"CD001"]), Some((FileSystem::Iso9660, false)));
+        assert_eq!(with(&[b"BEA01", b"TEA01", b"xxxxx", b"NSR02"]), None);
     }
 
     #[test]

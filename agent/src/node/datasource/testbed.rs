@@ -90,7 +90,8 @@ fn interface(interface: &Interface) -> Value {
 
 fn route(route: &Route) -> Value {
     let via = route.via.map_or(String::new(), |via| format!(" via {via}"));
-    format!("{}{via}{}", route.to, if route.on_link { " on-link" } else { "" }).into()
+    let table = route.table.map_or(String::new(), |table| format!(" table {table}"));
+    format!("{}{via}{}{table}", route.to, if route.on_link { " on-link" } else { "" }).into()
 }
 
 /// What of `value` differs from `default`.
