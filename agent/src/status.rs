@@ -66,6 +66,9 @@ pub struct NodeStatus {
     pub hostname: Option<String>,
     /// Addresses with prefix, by interface.
     pub addresses: Vec<(String, Vec<String>)>,
+    /// What is wrong with the network, by interface.
+    #[serde(default)]
+    pub network: Vec<String>,
     /// Where metadata came from: `nocloud (/dev/vdb)`.
     pub datasource: Option<String>,
     /// Instance id, once known.

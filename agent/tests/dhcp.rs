@@ -1,104 +1,197 @@
-//! The DHCP client against dnsmasq, over a pair of virtual Ethernet interfaces in network namespaces of its own.
+//! The DHCP clients against dnsmasq, over pairs of virtual Ethernet interfaces in network namespaces.
 //!
-//! Needs root, `ip` and `dnsmasq`: `cargo test -p agent --test dhcp -- --ignored`.
+//! Where this is not possible (no root, no `ip`, no `dnsmasq`) each test says so and ends.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command, Output},
-    sync::Arc,
-    time::Duration,
+mod namespace;
+
+use std::{fs, path::Path, time::Duration};
+
+use agent::node::{
+    net::NetworkMode,
+    netconfig::{DhcpOptions, Interface, NetworkPlan, Select},
 };
+use namespace::{Machine, available, ip};
 
-use agent::node::net::{Network, Shared};
-use nix::sched::{CloneFlags, unshare};
+const SOON: Duration = Duration::from_secs(20);
+const MAC: &str = "02:00:00:00:00:0a";
 
-/// The server's side: a named namespace and a dnsmasq in it. Both end with the test.
-struct Server {
-    namespace: String,
-    dnsmasq: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.dnsmasq.kill();
-        let _ = self.dnsmasq.wait();
-        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
+/// Whether the tests of this file can run.
+fn dnsmasq() -> bool {
+    let there = std::process::Command::new("dnsmasq").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("skipped: needs the program dnsmasq");
     }
+    there && available()
 }
 
-fn ip(args: &str) -> Output {
-    let output = Command::new("ip").args(args.split(' ')).output().expect("the program ip");
-    assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
-    output
+/// Starts dnsmasq on the outer end of a wire.
+fn serve(machine: &mut Machine, peer: &str, network: &str, options: &[&str]) {
+    let outside = machine.outside.clone();
+    ip(&format!("-n {outside} addr add {network}.1/24 dev {peer}"));
+    let file = |name: &str| machine.path(&format!("{peer}.{name}")).display().to_string();
+    let mut args = vec![
+        "--no-daemon".to_owned(),
+        "--conf-file=/dev/null".into(),
+        "--port=0".into(),
+        "--bind-interfaces".into(),
+        format!("--interface={peer}"),
+        format!("--dhcp-range={network}.10,{network}.20,2m"),
+        "--dhcp-authoritative".into(),
+        "--log-dhcp".into(),
+        format!("--dhcp-leasefile={}", file("leases")),
+        format!("--log-facility={}", file("log")),
+        format!("--pid-file={}", file("pid")),
+    ];
+    args.extend(options.iter().map(|option| (*option).to_owned()));
+    machine.start("dnsmasq", &args.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-fn start(dir: &Path, namespace: &str, options: &[&str]) -> Server {
-    ip(&format!("netns add {namespace}"));
-    ip(&format!("link add wire type veth peer name server netns {namespace}"));
-    ip(&format!("-n {namespace} addr add 10.0.5.1/24 dev server"));
-    let dnsmasq = Command::new("ip")
-        .args(["netns", "exec", namespace, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0"])
-        .args(["--interface=server", "--dhcp-range=10.0.5.10,10.0.5.20,2m", "--dhcp-authoritative", "--log-dhcp"])
-        .arg(format!("--dhcp-leasefile={}", dir.join("leases").display()))
-        .arg(format!("--log-facility={}", dir.join("log").display()))
-        .args(options)
-        .spawn()
-        .expect("the program dnsmasq");
-    Server { namespace: namespace.to_owned(), dnsmasq }
+/// How often dnsmasq said something.
+fn said(machine: &Machine, peer: &str, what: &str) -> usize {
+    namespace::read(&machine.path(&format!("{peer}.log"))).matches(what).count()
 }
 
-/// How often dnsmasq acknowledged something.
-fn acknowledged(dir: &Path) -> usize {
-    fs::read_to_string(dir.join("log")).unwrap_or_default().matches("DHCPACK").count()
+fn called(name: &str) -> Interface {
+    let select = Select { name: Some(name.into()), ..Select::default() };
+    Interface { id: name.into(), select, ..Interface::default() }
 }
 
 #[test]
-#[ignore = "needs root, ip and dnsmasq"]
 fn a_late_carrier_a_lease_and_its_renewal() {
-    // Only this thread moves; what it starts moves with it.
-    unshare(CloneFlags::CLONE_NEWNET).expect("root");
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("etc")).unwrap();
-    let namespace = format!("steppe-dhcp-{}", std::process::id());
-    let server = start(
-        dir.path(),
-        &namespace,
+    if !dnsmasq() {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.wire("wire", MAC, "server");
+    ip(&format!("-n {} link set dev server down", machine.outside));
+    let routes = machine.path("options");
+    let write = |path: &Path, text: &str| fs::write(path, text).unwrap();
+    write(&routes, "option:classless-static-route,0.0.0.0/0,10.0.5.254,192.168.7.0/24,10.0.5.253\n");
+    let routes_option = format!("--dhcp-optsfile={}", routes.display());
+    serve(
+        &mut machine,
+        "server",
+        "10.0.5",
         &[
             "--dhcp-option=option:T1,3",
             "--dhcp-option=option:T2,60",
             "--dhcp-option=option:dns-server,10.0.5.1",
             "--dhcp-option=option:mtu,1400",
             "--dhcp-option=option:ntp-server,10.0.5.1",
-            "--dhcp-option=option:classless-static-route,0.0.0.0/0,10.0.5.254,192.168.7.0/24,10.0.5.253",
             "--domain=steppe.example",
+            &routes_option,
         ],
     );
-    let shared = Arc::new(Shared::default());
-    let mut network = Network::open(dir.path(), Arc::clone(&shared), true).unwrap();
+    let mut network = machine.network();
+    let shared = std::sync::Arc::clone(&machine.shared);
 
     // The wire's other end is down: no carrier, nothing to wait for but one.
     assert!(!network.run_until(Duration::from_secs(1), |s| s.view().primary().is_some()));
     assert_eq!(shared.view().describe_wait(), "a carrier on wire");
 
-    ip(&format!("-n {namespace} link set server up"));
-    assert!(network.run_until(Duration::from_secs(20), |s| s.view().primary().is_some()), "no lease");
-    let (name, lease) = shared.view().primary().cloned().unwrap();
+    ip(&format!("-n {} link set dev server up", machine.outside));
+    assert!(network.run_until(SOON, |s| s.view().primary().is_some()), "no lease");
+    let (name, lease) = shared.view().leases[0].clone();
     assert_eq!((name.as_str(), lease.prefix, lease.mtu), ("wire", 24, Some(1400)));
+    let primary = shared.view().primary().cloned().unwrap();
+    assert_eq!((primary.address, primary.gateway), (lease.address.into(), Some([10, 0, 5, 254].into())));
     assert_eq!(lease.ntp, [std::net::Ipv4Addr::new(10, 0, 5, 1)]);
 
-    let routes = String::from_utf8(ip("route").stdout).unwrap();
-    assert!(routes.contains("default via 10.0.5.254 dev wire proto dhcp"), "{routes}");
-    assert!(routes.contains("192.168.7.0/24 via 10.0.5.253"), "{routes}");
-    let link = String::from_utf8(ip("addr show dev wire").stdout).unwrap();
+    let text = ip("route");
+    assert!(text.contains("default via 10.0.5.254 dev wire proto dhcp"), "{text}");
+    assert!(text.contains("192.168.7.0/24 via 10.0.5.253"), "{text}");
+    let link = ip("addr show dev wire");
     assert!(link.contains("mtu 1400") && link.contains(&format!("{}/24", lease.address)), "{link}");
     assert!(link.contains("valid_lft 1"), "the kernel knows that the address ends: {link}");
-    let resolv = fs::read_to_string(dir.path().join("etc/resolv.conf")).unwrap();
+    let resolv = machine.resolv_conf();
     assert!(resolv.contains("search steppe.example") && resolv.contains("nameserver 10.0.5.1"), "{resolv}");
 
-    // T1 is three seconds: the renewal goes to the server alone, from the address.
-    let before = acknowledged(dir.path());
-    assert!(network.run_until(Duration::from_secs(20), |_| acknowledged(dir.path()) > before), "no renewal");
-    assert_eq!(shared.view().primary().map(|(_, l)| l.address), Some(lease.address));
-    drop(server);
+    // T1 is three seconds: the renewal goes to the server alone, from the address, and says the name that is known now.
+    shared.set_host_name("server-vm-0");
+    let named = "client provides name: server-vm-0";
+    assert!(network.run_until(SOON, |_| said(&machine, "server", named) > 0), "no name");
+    let before = said(&machine, "server", "DHCPACK");
+    assert!(network.run_until(SOON, |_| said(&machine, "server", "DHCPACK") > before), "no renewal");
+    assert_eq!(shared.view().primary().map(|primary| primary.address), Some(lease.address.into()));
+
+    // A route that the server does not name any more is taken away at the next renewal.
+    write(&routes, "option:classless-static-route,0.0.0.0/0,10.0.5.254\n");
+    machine.signal_first(nix::sys::signal::Signal::SIGHUP);
+    let gone = network.run_until(SOON, |_| !ip("route").contains("192.168.7.0/24"));
+    assert!(gone && ip("route").contains("default via 10.0.5.254 dev wire"), "{}", ip("route"));
+}
+
+#[test]
+fn a_plan_keeps_the_leases_that_it_wants_and_takes_the_others() {
+    if !dnsmasq() {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.wire("eth0", MAC, "a");
+    machine.wire("eth1", "02:00:00:00:00:0b", "b");
+    serve(&mut machine, "a", "10.0.5", &["--dhcp-option=option:dns-server,10.0.5.1"]);
+    serve(&mut machine, "b", "10.0.6", &["--dhcp-option=option:dns-server,10.0.6.1"]);
+    let mut network = machine.network();
+    assert!(network.run_until(SOON, |s| s.view().leases.len() == 2), "{:?}", machine.shared.view());
+    assert!(machine.shared.view().is_settled());
+    let leased = machine.shared.view().leases[1].1.address;
+    let asked = said(&machine, "b", "DHCPDISCOVER");
+
+    let mut eth1 = called("eth1");
+    eth1.dhcp4 = Some(DhcpOptions { metric: Some(7), use_dns: false, ..DhcpOptions::default() });
+    eth1.dns.servers = vec!["10.0.6.53".parse().unwrap()];
+    machine.apply(&mut network, NetworkPlan { interfaces: vec![eth1], ..NetworkPlan::default() });
+    let view = machine.shared.view();
+    assert_eq!(
+        view.leases.iter().map(|(name, lease)| (name.as_str(), lease.address)).collect::<Vec<_>>(),
+        [("eth1", leased)]
+    );
+    assert_eq!(said(&machine, "b", "DHCPDISCOVER"), asked, "the lease is the same one");
+    assert!(ip("route").contains("default via 10.0.6.1 dev eth1 proto dhcp src") && ip("route").contains("metric 7"));
+    assert!(!ip("addr show dev eth0").contains("inet 10.0.5."), "what the plan does not name has no lease");
+    let resolv = machine.resolv_conf();
+    assert!(resolv.contains("nameserver 10.0.6.53\n") && !resolv.contains("10.0.6.1\n"), "{resolv}");
+
+    // Without a plan everybody asks again.
+    machine.shared.apply(NetworkMode::Fallback);
+    assert!(network.run_until(SOON, |s| s.view().leases.len() == 2));
+}
+
+#[test]
+fn two_interfaces_where_the_first_has_no_server() {
+    if !dnsmasq() {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.wire("eth0", MAC, "a");
+    machine.wire("eth1", "02:00:00:00:00:0b", "b");
+    serve(&mut machine, "b", "10.0.6", &[]);
+    let mut network = machine.network();
+    assert!(network.run_until(SOON, |s| s.view().primary().is_some()), "no lease");
+    let view = machine.shared.view();
+    assert_eq!(view.primary().unwrap().interface, "eth1");
+    assert_eq!(view.awaited, ["a DHCP lease on eth0"]);
+    let mut eth0 = called("eth0");
+    (eth0.dhcp4, eth0.optional) = (Some(DhcpOptions::default()), true);
+    let mut eth1 = called("eth1");
+    eth1.dhcp4 = Some(DhcpOptions::default());
+    machine.apply(&mut network, NetworkPlan { interfaces: vec![eth0, eth1], ..NetworkPlan::default() });
+    assert!(machine.shared.view().is_settled(), "an optional interface is not waited for");
+}
+
+#[test]
+fn a_link_local_address_until_there_is_a_better_one() {
+    if !dnsmasq() {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.wire("eth0", MAC, "a");
+    let mut network = machine.network();
+    machine.shared.want_link_local();
+    let online =
+        |view: &agent::node::net::View| view.addresses.iter().any(|a| a.address.to_string().starts_with("169.254."));
+    assert!(network.run_until(SOON, |s| online(&s.view())), "{:?}", machine.shared.view());
+    assert!(machine.shared.view().primary().is_none() && machine.shared.view().is_online());
+    serve(&mut machine, "a", "10.0.5", &[]);
+    assert!(network.run_until(SOON, |s| s.view().primary().is_some() && !online(&s.view())), "{}", ip("addr"));
 }

@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -29,7 +29,7 @@ use agent::{
 };
 use nix::sched::{CloneFlags, unshare};
 
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 5, 10);
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 5, 10));
 
 /// A Nomad that ends with the test.
 struct Nomad {

@@ -49,7 +49,7 @@ impl Datasource for Scaleway {
 
 /// The interface that the metadata speaks of without naming it: the one with the lease, else the first.
 fn first_interface(look: &Look<'_>) -> Interface {
-    let leased = look.view.primary().map(|(name, _)| name.as_str());
+    let leased = look.view.primary().map(|primary| primary.interface.as_str());
     let nic = look.nics.iter().find(|nic| Some(nic.name.as_str()) == leased).or_else(|| look.nics.first());
     match nic {
         Some(Nic { mac: Some(mac), .. }) => Interface::on(*mac),

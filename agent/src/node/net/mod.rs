@@ -1,16 +1,23 @@
-//! The network: every Ethernet interface is brought up and asks for an address, for as long as the machine lives.
+//! The network: every Ethernet interface is brought up and asks for an address, until a plan says what each is for.
 //!
 //! [`Network::run`] is the node's one poll loop: links, packets, kernel events and the clients' clocks. It never waits
-//! for anything else. What it learns it puts into [`Shared`], where the rest of the node waits for it.
+//! for anything else. What it learns it puts into [`Shared`], where the rest of the node waits for it, and what it is
+//! to do it takes from there.
 
+mod configure;
 pub mod dhcp;
 mod netlink;
 mod nic;
+mod rename;
 mod resolv;
 mod run;
+mod select;
 mod shared;
+mod structure;
+mod view;
 
-pub use netlink::{Link, Netlink, NetlinkError};
-pub use resolv::resolv_conf;
+pub use netlink::{DefaultRoute, KernelAddress, KernelRoute, Lifetime, Link, LinkKind, Netlink, NetlinkError};
+pub use resolv::Resolver;
 pub use run::Network;
-pub use shared::{Shared, View};
+pub use shared::{NetworkMode, Shared};
+pub use view::{Address, View};

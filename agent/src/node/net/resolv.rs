@@ -1,61 +1,78 @@
 //! The text of `/etc/resolv.conf`.
 
-use std::net::Ipv4Addr;
-
-use super::dhcp::Lease;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// More servers than this are not read by anybody (`resolv.conf(5)`, `MAXNS`).
 const MOST_SERVERS: usize = 3;
 
-/// Merges what the leases say, in their order.
-#[must_use]
-pub fn resolv_conf<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
-    let mut servers: Vec<Ipv4Addr> = Vec::new();
-    let mut domains: Vec<&str> = Vec::new();
-    for lease in leases {
-        for server in &lease.dns {
-            if !servers.contains(server) {
-                servers.push(*server);
-            }
+/// Name servers and search domains, each once, in the order in which they were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Servers; one that means something on a link only with the link's name (`fe80::1%eth0`).
+    pub servers: Vec<String>,
+    /// Domains.
+    pub domains: Vec<String>,
+}
+
+impl Resolver {
+    /// Adds a server.
+    pub fn server(&mut self, server: IpAddr, interface: &str) {
+        let text = match server {
+            IpAddr::V6(ip) if Ipv6Addr::is_unicast_link_local(&ip) => format!("{ip}%{interface}"),
+            ip => ip.to_string(),
+        };
+        if !server.is_unspecified() && !self.servers.contains(&text) {
+            self.servers.push(text);
         }
-        domains.extend(lease.domain.as_deref().filter(|domain| !domains.contains(domain)));
     }
-    let mut text = "# Written by Steppe from the DHCP leases.\n".to_owned();
-    if !domains.is_empty() {
-        text += &format!("search {}\n", domains.join(" "));
+
+    /// Adds a domain.
+    pub fn domain(&mut self, domain: &str) {
+        // White space would end the line or begin another domain.
+        let fits = !domain.is_empty() && domain.chars().all(|c| !c.is_whitespace() && !c.is_control());
+        if fits && !self.domains.iter().any(|known| known == domain) {
+            self.domains.push(domain.to_owned());
+        }
     }
-    for server in servers.iter().take(MOST_SERVERS) {
-        text += &format!("nameserver {server}\n");
+
+    /// The file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = "# Written by Steppe from the network configuration and the DHCP leases.\n".to_owned();
+        if !self.domains.is_empty() {
+            text += &format!("search {}\n", self.domains.join(" "));
+        }
+        for server in self.servers.iter().take(MOST_SERVERS) {
+            text += &format!("nameserver {server}\n");
+        }
+        // A server that is slow to start must not cost a name five seconds at each try.
+        text + "options timeout:2 attempts:3\n"
     }
-    // A server that is slow to start must not cost a name five seconds at each try.
-    text + "options timeout:2 attempts:3\n"
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn servers_once_and_at_most_three() {
-        let lease = Lease {
-            address: Ipv4Addr::new(10, 0, 0, 2),
-            prefix: 24,
-            server: Ipv4Addr::new(10, 0, 0, 1),
-            routes: vec![],
-            dns: (1..=5).chain(1..=2).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect(),
-            domain: Some("a.example".into()),
-            hostname: None,
-            ntp: vec![],
-            mtu: None,
-            wire_server: None,
-            duration: None,
-            renew: Duration::ZERO,
-            rebind: Duration::ZERO,
-        };
-        let text = resolv_conf([&lease, &lease].into_iter());
-        assert_eq!(text.matches("nameserver").count(), 3);
+        let mut resolver = Resolver::default();
+        for n in (1..=5).chain(1..=2) {
+            resolver.server(IpAddr::from([10, 0, 0, n]), "eth0");
+        }
+        for domain in ["a.example", "a.example", "b.example\nnameserver 6.6.6.6", ""] {
+            resolver.domain(domain);
+        }
+        let text = resolver.text();
+        assert_eq!((resolver.servers.len(), text.matches("nameserver").count()), (5, 3));
         assert!(text.contains("\nsearch a.example\n"));
+    }
+
+    #[test]
+    fn a_server_of_the_link_has_the_links_name() {
+        let mut resolver = Resolver::default();
+        resolver.server("fe80::1".parse().unwrap(), "eth1");
+        resolver.server("::".parse().unwrap(), "eth1");
+        assert_eq!(resolver.servers, ["fe80::1%eth1"]);
     }
 }

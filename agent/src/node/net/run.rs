@@ -9,57 +9,72 @@ use std::{
     time::Duration,
 };
 
-use netlink_sys::{
-    Socket, SocketAddr,
-    protocols::{NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE},
-};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::{netlink::Netlink, nic::Nic, resolv::resolv_conf, shared::Shared};
-use crate::{
-    info,
-    node::{clock, files::write_atomically},
-    warning,
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_KOBJECT_UEVENT};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::EventFd,
 };
 
-/// `RTMGRP_LINK`.
-const LINK_EVENTS: u32 = 1;
+use super::{
+    configure::Progress,
+    netlink::{Events, Netlink},
+    nic::{Nic, Outcome},
+    shared::{NetworkMode, Request, Shared},
+};
+use crate::node::clock;
+
 /// The kernel's own uevents, not udev's.
 const KERNEL_EVENTS: u32 = 1;
 
 /// All interfaces.
 #[derive(Debug)]
 pub struct Network {
-    netlink: Netlink,
-    links: Socket,
+    pub(super) netlink: Netlink,
+    events: Events,
     devices: Socket,
-    nics: BTreeMap<u32, Nic>,
-    shared: Arc<Shared>,
-    resolv_conf: PathBuf,
-    /// Interfaces made of software take part; for tests, whose wires are of that kind.
-    virtual_links: bool,
+    wake: Arc<EventFd>,
+    pub(super) nics: BTreeMap<u32, Nic>,
+    pub(super) shared: Arc<Shared>,
+    /// Where the file system begins.
+    pub(super) root: PathBuf,
+    /// Pairs of virtual Ethernet interfaces pass for hardware; for tests, whose wires are of that kind.
+    pub(super) virtual_links: bool,
+    /// What was ordered.
+    pub(super) mode: NetworkMode,
+    pub(super) host_name: Option<String>,
+    pub(super) link_local: bool,
+    /// How far that is carried out.
+    pub(super) progress: Progress,
 }
 
 impl Network {
-    /// Opens the sockets. `root` is where `/etc/resolv.conf` is written.
+    /// Opens the sockets. `root` is where `/etc/resolv.conf` is written, and `/sys` and `/proc` are read.
     ///
     /// # Errors
     /// When the kernel gives no netlink socket.
     pub fn open(root: &Path, shared: Arc<Shared>, virtual_links: bool) -> io::Result<Self> {
-        let netlink = Netlink::open()?;
-        let mut links = Socket::new(NETLINK_ROUTE)?;
-        links.bind(&SocketAddr::new(0, LINK_EVENTS))?;
-        links.set_non_blocking(true)?;
         let mut devices = Socket::new(NETLINK_KOBJECT_UEVENT)?;
         devices.bind(&SocketAddr::new(0, KERNEL_EVENTS))?;
         devices.set_non_blocking(true)?;
-        let resolv_conf = root.join("etc/resolv.conf");
-        Ok(Self { netlink, links, devices, nics: BTreeMap::new(), shared, resolv_conf, virtual_links })
+        Ok(Self {
+            netlink: Netlink::open()?,
+            events: Events::open()?,
+            devices,
+            wake: shared.wake()?,
+            nics: BTreeMap::new(),
+            shared,
+            root: root.to_owned(),
+            virtual_links,
+            mode: NetworkMode::default(),
+            host_name: None,
+            link_local: false,
+            progress: Progress::default(),
+        })
     }
 
     /// Runs for ever.
     pub fn run(mut self) -> ! {
-        self.refresh();
+        self.begin();
         loop {
             self.step(None);
         }
@@ -68,7 +83,7 @@ impl Network {
     /// Looks at the links for the first time, then works until `done` or the end of `timeout`. For tests.
     pub fn run_until(&mut self, timeout: Duration, mut done: impl FnMut(&Shared) -> bool) -> bool {
         let end = clock::now() + timeout;
-        self.refresh();
+        self.begin();
         while !done(&self.shared) {
             if clock::now() >= end {
                 return false;
@@ -78,9 +93,15 @@ impl Network {
         true
     }
 
+    fn begin(&mut self) {
+        self.take_orders();
+        self.reconcile();
+    }
+
     /// Waits for the next event or deadline and deals with it.
     fn step(&mut self, end: Option<Duration>) {
-        let deadline = self.nics.values().filter_map(Nic::deadline).chain(end).min();
+        let own = self.progress.deadline();
+        let deadline = self.nics.values().filter_map(Nic::deadline).chain(own).chain(end).min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(deadline) => {
@@ -89,90 +110,70 @@ impl Network {
                 PollTimeout::try_from(wait.min(60_000)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let ready = {
-            let order: Vec<u32> = self.nics.keys().copied().collect();
-            let mut fds = vec![
-                PollFd::new(self.links.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.devices.as_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(self.nics.values().map(|nic| PollFd::new(nic.fd(), PollFlags::POLLIN)));
+        let (fixed, readable) = {
+            let mut fds: Vec<PollFd<'_>> = [self.events.fd(), self.devices.as_fd(), self.wake.as_fd()]
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+                .into();
+            let mut owners = Vec::new();
+            for (index, nic) in &self.nics {
+                for fd in nic.fds() {
+                    owners.push(*index);
+                    fds.push(PollFd::new(fd, PollFlags::POLLIN));
+                }
+            }
             if poll(&mut fds, timeout).is_err() {
                 return;
             }
             let hit = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-            let nics: Vec<u32> = order.into_iter().zip(&fds[2..]).filter(|(_, fd)| hit(fd)).map(|(n, _)| n).collect();
-            (hit(&fds[0]), hit(&fds[1]), nics)
+            let readable: Vec<u32> =
+                owners.into_iter().zip(&fds[3..]).filter(|(_, fd)| hit(fd)).map(|(index, _)| index).collect();
+            ([hit(&fds[0]), hit(&fds[1]), hit(&fds[2])], readable)
         };
-        if ready.1 {
+        let mut reconcile = self.progress.deadline().is_some_and(|due| due <= clock::now());
+        let mut publish = false;
+        if fixed[0] {
+            let seen = self.events.read();
+            reconcile |= seen.links;
+            publish |= seen.addresses;
+        }
+        if fixed[1] {
             self.read_devices();
         }
-        if ready.0 {
-            drain(&self.links);
-            self.refresh();
+        if fixed[2] {
+            let _ = self.wake.read();
+            reconcile |= self.take_orders();
         }
         let now = clock::now();
-        let mut changed = false;
+        let mut outcome = Outcome::default();
         for (index, nic) in &mut self.nics {
-            if ready.2.contains(index) {
-                changed |= nic.receive(&mut self.netlink, now);
-            }
-            if nic.deadline().is_some_and(|deadline| deadline <= now) {
-                changed |= nic.poll(&mut self.netlink, now);
-            }
+            outcome = outcome.and(nic.work(readable.contains(index), now));
         }
-        if changed {
-            self.publish(true);
+        if reconcile || outcome.install {
+            self.reconcile();
+        } else if publish {
+            self.publish();
         }
     }
 
-    /// Asks the kernel for all links: an event may have been lost, the answer never is.
-    fn refresh(&mut self) {
-        let links = match self.netlink.links() {
-            Ok(links) => links,
-            Err(error) => return warning!("{error}"),
-        };
+    /// Takes over what the rest of the node ordered. Returns whether there was anything.
+    fn take_orders(&mut self) -> bool {
+        let requests = self.shared.take_requests();
         let now = clock::now();
-        let mut gone: Vec<u32> = self.nics.keys().copied().collect();
-        for link in links.into_iter().filter(|link| self.virtual_links || !link.virtual_) {
-            gone.retain(|index| *index != link.index);
-            if !link.up
-                && let Err(error) = self.netlink.bring_up(&link)
-            {
-                warning!("{error}");
-            }
-            match self.nics.get_mut(&link.index) {
-                Some(nic) => nic.update(link, now),
-                None => match Nic::new(link.clone(), now) {
-                    Ok(nic) => {
-                        info!("{}: {}", link.name, mac(link.mac));
-                        self.nics.insert(link.index, nic);
-                    }
-                    Err(error) => warning!("failed to open a packet socket on {}: {error}", link.name),
-                },
+        for request in &requests {
+            match request {
+                Request::Apply(mode, order) => {
+                    self.mode = mode.clone();
+                    self.link_local = false;
+                    self.progress.begin(*order, now);
+                }
+                Request::HostName(name) => {
+                    self.host_name = Some(name.clone());
+                    self.nics.values_mut().for_each(|nic| nic.set_host_name(name, now));
+                }
+                Request::LinkLocal => self.link_local = true,
             }
         }
-        let lost = gone.iter().any(|index| self.nics.remove(index).is_some_and(|nic| nic.lease().is_some()));
-        self.publish(lost);
-    }
-
-    /// Tells the rest of the node, and the resolver.
-    fn publish(&self, leases_changed: bool) {
-        let leases: Vec<_> =
-            self.nics.values().filter_map(|nic| Some((nic.link.name.clone(), nic.lease()?.clone()))).collect();
-        if leases_changed {
-            let text = resolv_conf(leases.iter().map(|(_, lease)| lease));
-            if let Err(error) = write_atomically(&self.resolv_conf, text.as_bytes(), 0o644) {
-                warning!("{error}");
-            }
-        }
-        self.shared.update(|view| {
-            view.links = self.nics.values().map(|nic| (nic.link.name.clone(), nic.link.carrier)).collect();
-            view.first_mac = self.nics.values().next().map(|nic| nic.link.mac);
-            if leases_changed {
-                view.leases = leases;
-                view.changes += 1;
-            }
-        });
+        !requests.is_empty()
     }
 
     fn read_devices(&self) {
@@ -186,12 +187,4 @@ impl Network {
             self.shared.update(|view| view.devices += block);
         }
     }
-}
-
-fn drain(socket: &Socket) {
-    while socket.recv_from_full().is_ok() {}
-}
-
-fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -1,73 +1,51 @@
-//! What the poll loop tells the rest of the node.
+//! What the poll loop and the rest of the node tell each other.
 
 use std::{
-    net::Ipv4Addr,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use super::dhcp::Lease;
-use crate::node::clock;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// The network and the devices, as last seen.
-#[derive(Debug, Clone, Default)]
-pub struct View {
-    /// Interfaces with a lease, in the order of their numbers.
-    pub leases: Vec<(String, Lease)>,
-    /// Ethernet interfaces, with whether each has a carrier.
-    pub links: Vec<(String, bool)>,
-    /// Hardware address of the first interface.
-    pub first_mac: Option<[u8; 6]>,
-    /// Grows with every block device that comes, changes or goes.
-    pub devices: u64,
-    /// Grows with every change of the leases.
-    pub changes: u64,
+use super::view::View;
+use crate::node::{clock, netconfig::NetworkPlan};
+
+/// What the network is to be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// DHCP on every interface; what holds before anything is known, and for a machine without a network
+    /// configuration.
+    #[default]
+    Fallback,
+    /// As a plan says. One that names no interface leaves them as they are, and only adds its name servers.
+    Plan(Box<NetworkPlan>),
 }
 
-impl View {
-    /// The lease that the node speaks from: the first with a default route, else the first.
-    #[must_use]
-    pub fn primary(&self) -> Option<&(String, Lease)> {
-        let has_default = |lease: &Lease| lease.routes.iter().any(|route| route.prefix == 0);
-        self.leases.iter().find(|(_, lease)| has_default(lease)).or_else(|| self.leases.first())
-    }
-
-    /// Whether every link with a carrier has a lease: then [`View::primary`] does not depend on which server answered
-    /// first.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let has_lease = |name: &str| self.leases.iter().any(|(leased, _)| leased == name);
-        self.links.iter().all(|(name, carrier)| !carrier || has_lease(name))
-    }
-
-    /// All addresses.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.leases.iter().map(|(_, lease)| lease.address)
-    }
-
-    /// What an address is waited for on, for people.
-    #[must_use]
-    pub fn describe_wait(&self) -> String {
-        match self.links.as_slice() {
-            [] => "a network interface".into(),
-            links => {
-                let with: Vec<&str> = links.iter().filter(|(_, carrier)| *carrier).map(|(n, _)| n.as_str()).collect();
-                if with.is_empty() {
-                    let names: Vec<&str> = links.iter().map(|(name, _)| name.as_str()).collect();
-                    format!("a carrier on {}", names.join(", "))
-                } else {
-                    format!("a DHCP lease on {}", with.join(", "))
-                }
-            }
-        }
-    }
+/// An order to the poll loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Request {
+    /// With its number.
+    Apply(NetworkMode, u64),
+    HostName(String),
+    LinkLocal,
 }
 
-/// A [`View`] that one thread writes and others wait for.
+/// A [`View`] that one thread writes and others wait for, and orders to that thread.
 #[derive(Debug, Default)]
 pub struct Shared {
     view: Mutex<View>,
     changed: Condvar,
+    orders: Mutex<Orders>,
+    /// Ends the wait of the poll loop.
+    wake: OnceLock<Arc<EventFd>>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    requests: Vec<Request>,
+    /// How many modes were ordered.
+    modes: u64,
 }
 
 impl Shared {
@@ -100,12 +78,52 @@ impl Shared {
             view = self.changed.wait_timeout(view, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+
+    /// Orders a network. Returns the value that [`View::applied`] reaches when the order was carried out once; what did
+    /// not succeed stands in [`View::notes`] then, and is tried again.
+    pub fn apply(&self, mode: NetworkMode) -> u64 {
+        let order = {
+            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.modes += 1;
+            orders.modes
+        };
+        self.request(Request::Apply(mode, order));
+        order
+    }
+
+    /// Tells DHCP servers the machine's name, from now on.
+    pub fn set_host_name(&self, name: &str) {
+        self.request(Request::HostName(name.to_owned()));
+    }
+
+    /// Asks for an IPv4 link-local address on the first interface with a carrier, until it has a better one or a plan
+    /// comes: some clouds answer for metadata, but have no DHCP.
+    pub fn want_link_local(&self) {
+        self.request(Request::LinkLocal);
+    }
+
+    fn request(&self, request: Request) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).requests.push(request);
+        // Before there is a loop there is nobody to wake: it looks when it begins.
+        if let Some(wake) = self.wake.get() {
+            let _ = wake.write(1);
+        }
+    }
+
+    /// What was ordered since the last call.
+    pub(super) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner).requests)
+    }
+
+    /// The descriptor that becomes readable with every order.
+    pub(super) fn wake(&self) -> io::Result<Arc<EventFd>> {
+        let new = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        Ok(Arc::clone(self.wake.get_or_init(|| new)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
@@ -121,12 +139,15 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_described() {
-        let mut view = View::default();
-        assert_eq!(view.describe_wait(), "a network interface");
-        view.links = vec![("eth0".into(), false), ("eth1".into(), false)];
-        assert_eq!(view.describe_wait(), "a carrier on eth0, eth1");
-        view.links[1].1 = true;
-        assert_eq!(view.describe_wait(), "a DHCP lease on eth1");
+    fn orders_wake_the_loop_and_are_numbered() {
+        let shared = Shared::default();
+        assert_eq!(shared.apply(NetworkMode::Fallback), 1);
+        let wake = shared.wake().unwrap();
+        assert!(wake.read().is_err(), "the first came before there was anybody to wake");
+        shared.set_host_name("server-vm-0");
+        assert_eq!(wake.read(), Ok(1));
+        assert_eq!(shared.apply(NetworkMode::Plan(Box::default())), 2);
+        assert_eq!(shared.take_requests().len(), 3);
+        assert!(shared.take_requests().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The one configuration file that the agent writes. The user's files come after it and win.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub struct Facts<'a> {
     /// The machine's name.
     pub hostname: &'a str,
     /// The address that peers reach.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The interface that has it.
     pub interface: &'a str,
     /// `steppe.raft_multiplier` of the command line.
@@ -32,10 +32,12 @@ pub struct Facts<'a> {
 #[must_use]
 pub fn agent_json(facts: &Facts<'_>) -> Value {
     let address = facts.address.to_string();
+    // Go listens on this one for both families, but on 0.0.0.0 for IPv4 alone.
+    let all = if facts.address.is_ipv6() { "::" } else { "0.0.0.0" };
     let mut config = json!({
         "name": facts.hostname,
         "data_dir": crate::paths::NOMAD_DATA,
-        "bind_addr": "0.0.0.0",
+        "bind_addr": all,
         // Literal: Nomad would otherwise guess, with a program (`ip`) that is not here.
         "advertise": { "http": address, "rpc": address, "serf": address },
         "disable_update_check": true,
@@ -74,7 +76,7 @@ mod tests {
     fn json(user: &Summary) -> Value {
         agent_json(&Facts {
             hostname: "server-vm-0",
-            address: Ipv4Addr::new(10, 0, 5, 10),
+            address: [10, 0, 5, 10].into(),
             interface: "eth0",
             raft_multiplier: Some(5),
             user,

@@ -46,7 +46,7 @@ impl Endpoint {
 
     /// The address to ask now: of a guess loopback or the first of `own` where somebody listens.
     #[must_use]
-    pub fn resolve(&self, own: &[Ipv4Addr]) -> SocketAddr {
+    pub fn resolve(&self, own: &[IpAddr]) -> SocketAddr {
         match *self {
             Self::Known(address) => address,
             Self::Guess(port) => {
@@ -93,7 +93,7 @@ mod tests {
         let listener = TcpListener::bind((own, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let guess = Endpoint::Guess(address.port());
-        assert_eq!(guess.resolve(&[Ipv4Addr::new(127, 0, 0, 3), own]), address);
+        assert_eq!(guess.resolve(&[IpAddr::from([127, 0, 0, 3]), own.into()]), address);
         assert_eq!(guess.resolve(&[]), SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())));
         assert!(!guess.is_known());
     }

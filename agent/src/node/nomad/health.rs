@@ -1,6 +1,9 @@
 //! Whether Nomad does what its role is for.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -95,7 +98,7 @@ pub struct Subject<'a> {
     /// What the user's files say of it.
     pub user: &'a Summary,
     /// The machine's addresses.
-    pub own: &'a [Ipv4Addr],
+    pub own: &'a [IpAddr],
     /// Whether the address is Nomad's for sure: at a guessed one silence is no reason to start it anew.
     pub known: bool,
     /// The id and the secret of the client's node, for a Nomad with ACLs; none when they cannot be had, or when it is
@@ -149,9 +152,7 @@ impl Subject<'_> {
         };
         let peers = self.api.get("/v1/status/peers").and_then(|answer| answer.json());
         let peers: Vec<&str> = peers.iter().flat_map(|p| p.as_array()).flatten().filter_map(Value::as_str).collect();
-        let is_own = |peer: &&str| {
-            self.own.iter().any(|ip| peer.rsplit_once(':').is_some_and(|(host, _)| host == ip.to_string()))
-        };
+        let is_own = |peer: &&str| peer.parse::<SocketAddr>().is_ok_and(|peer| self.own.contains(&peer.ip()));
         if peers.iter().any(is_own) {
             Health::Well { leader: Some(leader), proof: Proof::Role }
         } else {
@@ -249,7 +250,7 @@ mod tests {
         testing::{serve, serve_requests},
     };
 
-    const OWN: [Ipv4Addr; 1] = [Ipv4Addr::new(10, 0, 5, 10)];
+    const OWN: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 5, 10))];
 
     fn with(answer: impl Fn(&str) -> (u16, String) + Send + 'static, user: &Summary) -> Health {
         let server = serve(answer);

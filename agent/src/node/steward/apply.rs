@@ -35,7 +35,7 @@ impl Steward {
     pub(super) fn hostname(&self, plan: &Plan) -> String {
         let view = self.shared.view();
         let dhcp = || {
-            let name = view.primary()?.1.hostname.as_deref()?;
+            let name = view.primary_lease()?.hostname.as_deref()?;
             name.split('.').next().filter(|label| !label.is_empty() && *label != "localhost").map(str::to_owned)
         };
         let mac = || {
@@ -63,7 +63,7 @@ impl Steward {
     pub(super) fn write_hosts(&self, plan: &Plan, hostname: &str) {
         let path = self.root.join("etc/hosts");
         let current = std::fs::read_to_string(&path).unwrap_or_default();
-        let address = self.shared.view().primary().map(|(_, lease)| lease.address.into());
+        let address = self.shared.view().primary().map(|primary| primary.address);
         if let Some(text) = plan.hosts.render(&current, hostname, plan.fqdn.as_deref(), address)
             && let Err(error) = write_atomically(&path, text.as_bytes(), 0o644)
         {

@@ -58,8 +58,7 @@ impl Steward {
                 dhcp.push(*server);
             }
         }
-        let resolver = view.leases.iter().any(|(_, lease)| !lease.dns.is_empty());
-        time::servers(&plan.ntp, &dhcp, resolver)
+        time::servers(&plan.ntp, &dhcp, !view.name_servers.is_empty())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
             Accounts,
             steps::{self, Machine},
         },
+        net::Address,
         nomad::check,
         seed::Metadata,
         userdata::{
@@ -26,7 +27,7 @@ impl Steward {
         if plan.commands.late.is_empty() {
             return Ok(());
         }
-        self.await_lease();
+        self.await_address();
         self.run_steps(&plan.commands.late, metadata);
         let count = plan.commands.late.len();
         notice!("runcmd: {count} {} done", if count == 1 { "step" } else { "steps" });
@@ -56,9 +57,10 @@ impl Steward {
     fn value(&self, value: &Value, metadata: &Metadata) -> Option<String> {
         let view = self.shared.view();
         match value {
-            Value::Address => view.primary().map(|(_, lease)| lease.address.to_string()),
+            Value::Address => view.primary().map(|primary| primary.address.to_string()),
             Value::InterfaceAddress(name) => {
-                view.leases.iter().find(|(leased, _)| leased == name).map(|(_, lease)| lease.address.to_string())
+                let on = |address: &&Address| address.interface == *name && !address.is_link_local();
+                view.addresses.iter().find(on).map(|address| address.address.to_string())
             }
             Value::PublicAddress => metadata.public_ipv4.clone(),
             Value::Hostname | Value::Fqdn => self.report.status().hostname.clone(),

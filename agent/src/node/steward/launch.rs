@@ -7,7 +7,7 @@ use crate::{
     node::{
         clock,
         files::{Accounts, FileError, Owner, write_atomically},
-        net::dhcp::Lease,
+        net::Address,
         nomad::{
             config::{Facts, agent_json},
             durable,
@@ -26,13 +26,13 @@ use crate::{
 /// Time that a client waits for the servers before it starts anyway.
 const GATE: Duration = Duration::from_secs(90);
 
-/// Time that the other links get for their leases after the first one has its own.
+/// Time that the other links get for their addresses after the first one has its own.
 const SETTLE: Duration = Duration::from_secs(2);
 
 impl Steward {
     /// Starts Nomad; waits for an address as long as it takes.
     pub(super) fn launch(&mut self, plan: &Plan) {
-        let (interface, lease) = self.await_lease();
+        let address = self.await_address();
         let hostname = self.hostname(plan);
         if plan.hostname.is_none() {
             self.set_hostname(&hostname);
@@ -41,7 +41,7 @@ impl Steward {
         self.set_clock(plan);
         self.report.phase("time");
         let mut waiting = Waiting::default();
-        while let Err(error) = self.configure(plan, &hostname, &interface, &lease) {
+        while let Err(error) = self.configure(plan, &hostname, &address) {
             warning!("{error}");
             waiting.tick("a place for Nomad's configuration and data");
             self.shared.wait(Duration::from_secs(5), |_| None::<()>);
@@ -52,7 +52,7 @@ impl Steward {
         self.report.tell(&[Message::Start("nomad".into()), Message::Phase("nomad-started".into())]);
     }
 
-    pub(super) fn await_lease(&mut self) -> (String, Lease) {
+    pub(super) fn await_address(&mut self) -> Address {
         let mut waiting = Waiting::default();
         let found = loop {
             let found = self.shared.wait(Duration::from_secs(1), |view| view.primary().cloned());
@@ -73,21 +73,18 @@ impl Steward {
 
     pub(super) fn report_addresses(&mut self) {
         let view = self.shared.view();
-        let addresses = view
-            .leases
-            .iter()
-            .map(|(name, lease)| (name.clone(), vec![format!("{}/{}", lease.address, lease.prefix)]))
-            .collect();
-        self.report.update(|status| status.addresses = addresses);
+        let mut addresses: Vec<(String, Vec<String>)> = Vec::new();
+        for address in view.addresses.iter().filter(|address| !address.is_link_local()) {
+            let text = format!("{}/{}", address.address, address.prefix);
+            match addresses.iter_mut().find(|(name, _)| *name == address.interface) {
+                Some((_, list)) => list.push(text),
+                None => addresses.push((address.interface.clone(), vec![text])),
+            }
+        }
+        self.report.update(|status| (status.addresses, status.network) = (addresses, view.notes));
     }
 
-    pub(super) fn configure(
-        &self,
-        plan: &Plan,
-        hostname: &str,
-        interface: &str,
-        lease: &Lease,
-    ) -> Result<(), FileError> {
+    pub(super) fn configure(&self, plan: &Plan, hostname: &str, address: &Address) -> Result<(), FileError> {
         let accounts = Accounts::read(&self.root);
         // A client needs root for its drivers, so a machine that is both runs as root.
         let root_owner = Owner { uid: 0, gid: 0 };
@@ -112,8 +109,8 @@ impl Steward {
         }
         let config = agent_json(&Facts {
             hostname,
-            address: lease.address,
-            interface,
+            address: address.address,
+            interface: &address.interface,
             raft_multiplier: self.options.raft_multiplier,
             user: &plan.nomad,
         });

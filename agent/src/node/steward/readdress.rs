@@ -63,15 +63,15 @@ impl Steward {
         let view = self.shared.view();
         let told = self.told_address();
         let primary = view.primary().cloned();
-        let wanted = primary.as_ref().map(|(_, lease)| lease.address.to_string());
+        let wanted = primary.as_ref().map(|primary| primary.address.to_string());
         let own: Vec<String> = view.addresses().map(|own| own.to_string()).collect();
         if !follower.due(wanted.as_deref().filter(|_| is_gone(told.as_deref(), &own)), clock::now()) {
             return;
         }
-        let (Some(told), Some(wanted), Some((interface, lease))) = (told, wanted, primary) else { return };
+        let (Some(told), Some(wanted), Some(address)) = (told, wanted, primary) else { return };
         let hostname = self.report.status().hostname.clone().unwrap_or_else(|| self.hostname(plan));
         self.write_hosts(plan, &hostname);
-        match self.configure(plan, &hostname, &interface, &lease) {
+        match self.configure(plan, &hostname, &address) {
             Ok(()) => {
                 notice!("the address was {told} and is {wanted}: starting Nomad anew with it");
                 self.report.tell(&[Message::Restart("nomad".into())]);

@@ -18,10 +18,7 @@ use crate::{
     node::{
         clock,
         datasource::{Dmi, Platform},
-        net::{
-            Shared,
-            dhcp::{Lease, Route},
-        },
+        net::{Address, Shared, dhcp::Lease},
         options::Options,
         report::Report,
         testing::{Server, serve},
@@ -67,6 +64,10 @@ fn lease() -> Lease {
     }
 }
 
+fn address(interface: &str, address: Ipv4Addr, metric: Option<u32>) -> Address {
+    Address { interface: interface.into(), address: address.into(), prefix: 24, gateway: None, metric }
+}
+
 /// A machine: its root, its init's socket, and its network.
 struct Machine {
     root: tempfile::TempDir,
@@ -110,6 +111,7 @@ impl Machine {
     fn give_lease(&self) {
         self.shared.update(|view| {
             view.leases = vec![("eth0".into(), lease())];
+            view.addresses = vec![address("eth0", lease().address, None)];
             view.changes += 1;
         });
     }
@@ -397,16 +399,16 @@ fn a_client_with_tls_is_not_held_back() {
 fn of_two_links_the_one_with_a_default_route_is_taken() {
     let (seed, _) = seed(&user_data(1));
     let machine = Machine::new();
-    machine.shared.update(|view| view.links = vec![("eth0".into(), true), ("eth1".into(), true)]);
+    machine.shared.update(|view| view.awaited = vec!["a DHCP lease on eth1".into()]);
     machine.give_lease();
     machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
     machine.messages_until(&Message::Phase("files".into()));
     // From here to the choice of an address nothing is waited for but the second link.
     thread::sleep(Duration::from_millis(300));
-    let address = Ipv4Addr::new(192, 168, 7, 2);
-    let route = Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Ipv4Addr::new(192, 168, 7, 1) };
+    let ip = Ipv4Addr::new(192, 168, 7, 2);
     machine.shared.update(|view| {
-        view.leases.push(("eth1".into(), Lease { address, routes: vec![route], ..lease() }));
+        view.addresses.push(address("eth1", ip, Some(100)));
+        view.awaited.clear();
         view.changes += 1;
     });
     machine.messages_until(&start());
@@ -732,7 +734,7 @@ fn a_new_address_is_given_to_nomad() {
         config["advertise"]["rpc"].as_str().unwrap().to_owned()
     };
     machine.shared.update(|view| {
-        view.leases = vec![("eth1".into(), Lease { address: Ipv4Addr::new(10, 0, 5, 77), ..lease() })];
+        view.addresses = vec![address("eth1", Ipv4Addr::new(10, 0, 5, 77), None)];
         view.changes += 1;
     });
     machine.messages_until(&Message::Restart("nomad".into()));

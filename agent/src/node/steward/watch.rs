@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -66,7 +66,7 @@ impl Steward {
         let mut flushed = false;
         let mut follower = Follower::default();
         loop {
-            let own: Vec<Ipv4Addr> = self.shared.view().addresses().collect();
+            let own: Vec<IpAddr> = self.shared.view().addresses().collect();
             let address = endpoint.resolve(&own);
             let api = self.api(plan, address);
             let unit = self.nomad_unit();
@@ -129,7 +129,7 @@ impl Steward {
         plan: &Plan,
         api: &Api,
         address: SocketAddr,
-        own: &[Ipv4Addr],
+        own: &[IpAddr],
         known: bool,
         unit: Option<&UnitStatus>,
     ) -> Health {
@@ -197,7 +197,7 @@ impl Steward {
         self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
-        let address = self.shared.view().primary().map(|(_, lease)| lease.address.to_string());
+        let address = self.shared.view().primary().map(|primary| primary.address.to_string());
         let name = self.report.status().hostname.clone().unwrap_or_else(|| self.hostname(plan));
         notice!(
             "READY role={} name={name} address={} nomad={} seconds={:.2}{}",

@@ -2,7 +2,8 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use super::message::{Message, code};
+use super::{message::Message, options::code};
+use crate::node::netconfig::DhcpOptions;
 
 /// Shorter leases are taken as this long: a client that renews every second helps nobody.
 const SHORTEST: u32 = 30;
@@ -43,7 +44,7 @@ pub struct Lease {
     pub ntp: Vec<Ipv4Addr>,
     /// The link's MTU.
     pub mtu: Option<u16>,
-    /// Where an Azure machine reports to.
+    /// Azure's wire server.
     pub wire_server: Option<Ipv4Addr>,
     /// How long the address may be used; `None` is for ever.
     pub duration: Option<Duration>,
@@ -86,6 +87,31 @@ impl Lease {
             renew,
             rebind,
         })
+    }
+
+    /// What may be used of it.
+    #[must_use]
+    pub fn restricted(&self, options: &DhcpOptions) -> Self {
+        let mut lease = self.clone();
+        if !options.use_dns {
+            lease.dns.clear();
+        }
+        if !options.use_domain {
+            lease.domain = None;
+        }
+        if !options.use_hostname {
+            lease.hostname = None;
+        }
+        if !options.use_ntp {
+            lease.ntp.clear();
+        }
+        if !options.use_mtu {
+            lease.mtu = None;
+        }
+        if !options.use_routes {
+            lease.routes.clear();
+        }
+        lease
     }
 }
 
@@ -225,10 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn azure_says_where_to_report_to() {
-        let options = vec![DhcpOption::Unknown(v4::UnknownOption::new(245.into(), vec![168, 63, 129, 16]))];
-        let lease = Lease::from_message(&message("10.0.0.4", options)).unwrap();
+    fn routes_and_the_wire_server_as_azure_writes_them() {
+        let options = vec![
+            DhcpOption::Router(vec![ip("10.0.0.1")]),
+            DhcpOption::Unknown(v4::UnknownOption::new(249.into(), vec![16, 168, 63, 10, 0, 0, 1])),
+            DhcpOption::Unknown(v4::UnknownOption::new(245.into(), vec![168, 63, 129, 16])),
+        ];
+        let lease = Lease::from_message(&message("10.0.0.7", options)).unwrap();
+        assert_eq!(routes_of(&lease), ["168.63.0.0/16 10.0.0.1"]);
         assert_eq!(lease.wire_server, Some(ip("168.63.129.16")));
+        let none = DhcpOptions { use_routes: false, use_mtu: false, ..DhcpOptions::default() };
+        assert!(lease.restricted(&none).routes.is_empty());
+        assert_eq!(lease.restricted(&DhcpOptions::default()), lease);
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod client;
 pub mod frame;
 mod lease;
 mod message;
+mod options;
 
 pub use client::{Action, Client, Destination};
 pub use lease::{Lease, Route};
-pub use message::{Kind, Message, code};
+pub use message::{Kind, Message};
+pub use options::code;

@@ -1,0 +1,114 @@
+//! Addresses of interfaces.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo},
+};
+
+use super::{Link, Netlink, NetlinkError};
+use crate::node::netconfig::Cidr;
+
+/// How long an address may be used; `None` is for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// For new connections.
+    pub preferred: Option<Duration>,
+    /// At all.
+    pub valid: Option<Duration>,
+}
+
+/// An address that the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelAddress {
+    /// Number of its interface.
+    pub index: u32,
+    /// The address.
+    pub cidr: Cidr,
+    /// Whether packets may be sent from it: not while it is checked for duplicates, nor when it has one.
+    pub usable: bool,
+}
+
+impl Netlink {
+    /// All addresses, in the kernel's order.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn addresses(&mut self) -> Result<Vec<KernelAddress>, NetlinkError> {
+        let mut addresses = Vec::new();
+        self.dump("addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default()), |answer| {
+            if let RouteNetlinkMessage::NewAddress(message) = answer {
+                addresses.extend(read(&message));
+            }
+        })?;
+        Ok(addresses)
+    }
+
+    /// Gives an interface an address, or prolongs it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add_address(&mut self, link: &Link, cidr: Cidr, lifetime: Lifetime) -> Result<(), NetlinkError> {
+        let mut message = message(link, cidr);
+        let seconds = |d: Option<Duration>| d.map_or(u32::MAX, |d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX));
+        let mut times = CacheInfo::default();
+        times.ifa_valid = seconds(lifetime.valid);
+        times.ifa_preferred = seconds(lifetime.preferred);
+        message.attributes.push(AddressAttribute::CacheInfo(times));
+        if let IpAddr::V4(address) = cidr.address {
+            if address.is_link_local() {
+                message.header.scope = AddressScope::Link;
+            }
+            if cidr.prefix < 31 {
+                let host = u32::MAX.checked_shr(cidr.prefix.into()).unwrap_or(0);
+                message.attributes.push(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(address) | host)));
+            }
+        }
+        let what = format!("give {} the address {cidr}", link.name);
+        self.addition(&what, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Takes an address away; the kernel takes the routes from it away with it.
+    ///
+    /// # Errors
+    /// When the kernel refuses; not when the address is gone already.
+    pub fn remove_address(&mut self, link: &Link, cidr: Cidr) -> Result<(), NetlinkError> {
+        let what = format!("take the address {cidr} from {}", link.name);
+        self.removal(&what, RouteNetlinkMessage::DelAddress(message(link, cidr)))
+    }
+}
+
+fn message(link: &Link, cidr: Cidr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = match cidr.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.index = link.index;
+    message.header.prefix_len = cidr.prefix;
+    message.attributes.push(AddressAttribute::Local(cidr.address));
+    message.attributes.push(AddressAttribute::Address(cidr.address));
+    message
+}
+
+fn read(message: &AddressMessage) -> Option<KernelAddress> {
+    let (mut local, mut address) = (None, None);
+    let mut usable = !message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
+        || message.header.flags.contains(AddressHeaderFlags::Optimistic);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed) => usable = false,
+            _ => {}
+        }
+    }
+    // On a point-to-point link the other one is the peer's.
+    let cidr = Cidr { address: local.or(address)?, prefix: message.header.prefix_len };
+    Some(KernelAddress { index: message.header.index, cidr, usable })
+}
