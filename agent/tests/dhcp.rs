@@ -10,46 +10,10 @@ use agent::node::{
     net::NetworkMode,
     netconfig::{DhcpOptions, Interface, NetworkPlan, Select},
 };
-use namespace::{Machine, available, ip};
+use namespace::{Machine, dnsmasq, ip};
 
 const SOON: Duration = Duration::from_secs(20);
 const MAC: &str = "02:00:00:00:00:0a";
-
-/// Whether the tests of this file can run.
-fn dnsmasq() -> bool {
-    let there = std::process::Command::new("dnsmasq").arg("--version").output().is_ok();
-    if !there {
-        eprintln!("skipped: needs the program dnsmasq");
-    }
-    there && available()
-}
-
-/// Starts dnsmasq on the outer end of a wire.
-fn serve(machine: &mut Machine, peer: &str, network: &str, options: &[&str]) {
-    let outside = machine.outside.clone();
-    ip(&format!("-n {outside} addr add {network}.1/24 dev {peer}"));
-    let file = |name: &str| machine.path(&format!("{peer}.{name}")).display().to_string();
-    let mut args = vec![
-        "--no-daemon".to_owned(),
-        "--conf-file=/dev/null".into(),
-        "--port=0".into(),
-        "--bind-interfaces".into(),
-        format!("--interface={peer}"),
-        format!("--dhcp-range={network}.10,{network}.20,2m"),
-        "--dhcp-authoritative".into(),
-        "--log-dhcp".into(),
-        format!("--dhcp-leasefile={}", file("leases")),
-        format!("--log-facility={}", file("log")),
-        format!("--pid-file={}", file("pid")),
-    ];
-    args.extend(options.iter().map(|option| (*option).to_owned()));
-    machine.start("dnsmasq", &args.iter().map(String::as_str).collect::<Vec<_>>());
-}
-
-/// How often dnsmasq said something.
-fn said(machine: &Machine, peer: &str, what: &str) -> usize {
-    namespace::read(&machine.path(&format!("{peer}.log"))).matches(what).count()
-}
 
 fn called(name: &str) -> Interface {
     let select = Select { name: Some(name.into()), ..Select::default() };
@@ -68,8 +32,7 @@ fn a_late_carrier_a_lease_and_its_renewal() {
     let write = |path: &Path, text: &str| fs::write(path, text).unwrap();
     write(&routes, "option:classless-static-route,0.0.0.0/0,10.0.5.254,192.168.7.0/24,10.0.5.253\n");
     let routes_option = format!("--dhcp-optsfile={}", routes.display());
-    serve(
-        &mut machine,
+    machine.serve(
         "server",
         "10.0.5",
         &[
@@ -109,9 +72,9 @@ fn a_late_carrier_a_lease_and_its_renewal() {
     // T1 is three seconds: the renewal goes to the server alone, from the address, and says the name that is known now.
     shared.set_host_name("server-vm-0");
     let named = "client provides name: server-vm-0";
-    assert!(network.run_until(SOON, |_| said(&machine, "server", named) > 0), "no name");
-    let before = said(&machine, "server", "DHCPACK");
-    assert!(network.run_until(SOON, |_| said(&machine, "server", "DHCPACK") > before), "no renewal");
+    assert!(network.run_until(SOON, |_| machine.said("server", named) > 0), "no name");
+    let before = machine.said("server", "DHCPACK");
+    assert!(network.run_until(SOON, |_| machine.said("server", "DHCPACK") > before), "no renewal");
     assert_eq!(shared.view().primary().map(|primary| primary.address), Some(lease.address.into()));
 
     // A route that the server does not name any more is taken away at the next renewal.
@@ -129,13 +92,13 @@ fn a_plan_keeps_the_leases_that_it_wants_and_takes_the_others() {
     let mut machine = Machine::new();
     machine.wire("eth0", MAC, "a");
     machine.wire("eth1", "02:00:00:00:00:0b", "b");
-    serve(&mut machine, "a", "10.0.5", &["--dhcp-option=option:dns-server,10.0.5.1"]);
-    serve(&mut machine, "b", "10.0.6", &["--dhcp-option=option:dns-server,10.0.6.1"]);
+    machine.serve("a", "10.0.5", &["--dhcp-option=option:dns-server,10.0.5.1"]);
+    machine.serve("b", "10.0.6", &["--dhcp-option=option:dns-server,10.0.6.1"]);
     let mut network = machine.network();
     assert!(network.run_until(SOON, |s| s.view().leases.len() == 2), "{:?}", machine.shared.view());
     assert!(machine.shared.view().is_settled());
     let leased = machine.shared.view().leases[1].1.address;
-    let asked = said(&machine, "b", "DHCPDISCOVER");
+    let asked = machine.said("b", "DHCPDISCOVER");
 
     let mut eth1 = called("eth1");
     eth1.dhcp4 = Some(DhcpOptions { metric: Some(7), use_dns: false, ..DhcpOptions::default() });
@@ -146,7 +109,7 @@ fn a_plan_keeps_the_leases_that_it_wants_and_takes_the_others() {
         view.leases.iter().map(|(name, lease)| (name.as_str(), lease.address)).collect::<Vec<_>>(),
         [("eth1", leased)]
     );
-    assert_eq!(said(&machine, "b", "DHCPDISCOVER"), asked, "the lease is the same one");
+    assert_eq!(machine.said("b", "DHCPDISCOVER"), asked, "the lease is the same one");
     assert!(ip("route").contains("default via 10.0.6.1 dev eth1 proto dhcp src") && ip("route").contains("metric 7"));
     assert!(!ip("addr show dev eth0").contains("inet 10.0.5."), "what the plan does not name has no lease");
     let resolv = machine.resolv_conf();
@@ -165,7 +128,7 @@ fn two_interfaces_where_the_first_has_no_server() {
     let mut machine = Machine::new();
     machine.wire("eth0", MAC, "a");
     machine.wire("eth1", "02:00:00:00:00:0b", "b");
-    serve(&mut machine, "b", "10.0.6", &[]);
+    machine.serve("b", "10.0.6", &[]);
     let mut network = machine.network();
     assert!(network.run_until(SOON, |s| s.view().primary().is_some()), "no lease");
     let view = machine.shared.view();
@@ -192,6 +155,6 @@ fn a_link_local_address_until_there_is_a_better_one() {
         |view: &agent::node::net::View| view.addresses.iter().any(|a| a.address.to_string().starts_with("169.254."));
     assert!(network.run_until(SOON, |s| online(&s.view())), "{:?}", machine.shared.view());
     assert!(machine.shared.view().primary().is_none() && machine.shared.view().is_online());
-    serve(&mut machine, "a", "10.0.5", &[]);
+    machine.serve("a", "10.0.5", &[]);
     assert!(network.run_until(SOON, |s| s.view().primary().is_some() && !online(&s.view())), "{}", ip("addr"));
 }

@@ -28,6 +28,15 @@ pub(crate) fn available() -> bool {
     root && ip
 }
 
+/// The same for a DHCP server.
+pub(crate) fn dnsmasq() -> bool {
+    let there = Command::new("dnsmasq").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("skipped: needs the program dnsmasq");
+    }
+    there && available()
+}
+
 /// Runs `ip` with these words.
 pub(crate) fn ip(args: &str) -> String {
     let output = try_ip(args);
@@ -80,6 +89,36 @@ impl Machine {
         let ticket = self.shared.apply(NetworkMode::Plan(Box::new(plan)));
         let done = network.run_until(Duration::from_secs(20), |shared| shared.view().applied >= ticket);
         assert!(done, "the plan was not carried out");
+    }
+
+    /// Starts dnsmasq on the outer end of a wire, for the first three bytes of a network.
+    pub(crate) fn serve(&mut self, peer: &str, network: &str, options: &[&str]) {
+        ip(&format!("-n {} addr add {network}.1/24 dev {peer}", self.outside));
+        let range = format!("--dhcp-range={network}.10,{network}.20,2m");
+        self.dnsmasq(peer, &[&[range.as_str(), "--dhcp-authoritative"], options].concat());
+    }
+
+    /// Starts dnsmasq on the outer end of a wire.
+    pub(crate) fn dnsmasq(&mut self, peer: &str, options: &[&str]) {
+        let file = |name: &str| self.path(&format!("{peer}.{name}")).display().to_string();
+        let own = [
+            "--no-daemon".to_owned(),
+            "--conf-file=/dev/null".to_owned(),
+            "--port=0".to_owned(),
+            "--bind-interfaces".to_owned(),
+            "--log-dhcp".to_owned(),
+            format!("--interface={peer}"),
+            format!("--dhcp-leasefile={}", file("leases")),
+            format!("--log-facility={}", file("log")),
+            format!("--pid-file={}", file("pid")),
+        ];
+        let args: Vec<&str> = own.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        self.start("dnsmasq", &args);
+    }
+
+    /// How often that dnsmasq said something.
+    pub(crate) fn said(&self, peer: &str, what: &str) -> usize {
+        read(&self.path(&format!("{peer}.log"))).matches(what).count()
     }
 
     /// Starts a program outside; it ends with the test.

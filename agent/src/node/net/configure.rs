@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     netlink::{Link, LinkKind},
-    nic::{Duty, Nic},
+    nic::{Duty, Nic, Reason},
     resolv::Resolver,
     run::Network,
     shared::NetworkMode,
@@ -91,7 +91,12 @@ impl Network {
             shape.errors.extend(absent.iter().map(|id| format!("{id}: there is no such interface")));
         }
         self.progress.absent = (absent, (now < due).then_some(due).filter(|_| !shape.absent.is_empty()));
-        for nic in self.nics.values_mut() {
+        let addresses = self.netlink.addresses().unwrap_or_default();
+        for (index, nic) in &mut self.nics {
+            let ready = addresses
+                .iter()
+                .any(|address| address.index == *index && address.usable && is_link_local(address.cidr.address));
+            shape.errors.extend(nic.consider_six(ready, now).err());
             shape.errors.extend(nic.install(&mut self.netlink, now).iter().map(ToString::to_string));
         }
         self.schedule(&shape, now);
@@ -145,13 +150,21 @@ impl Network {
             nic.update(link.clone(), now);
             let mut duty = match shape.meaning.get(&link.index) {
                 // Without a plan for any interface all of them do DHCP.
-                None if plan.is_empty() => Duty { up: true, dhcp4: Some(DhcpOptions::default()), ..Duty::default() },
+                None if plan.is_empty() => Duty {
+                    up: true,
+                    dhcp4: Some(DhcpOptions::default()),
+                    dhcp6: Some((DhcpOptions::default(), Reason::Advertised)),
+                    ..Duty::default()
+                },
                 // What the plan does not name is left alone.
                 None => Duty::default(),
                 Some(_) if shape.members.contains(&link.index) => Duty { up: true, ..Duty::default() },
                 Some(place) => {
                     let interface = plan[*place].clone();
-                    Duty { up: !interface.down, dhcp4: interface.dhcp4, plan: Some(interface), temporary: None }
+                    let wanted =
+                        |o: DhcpOptions| (o, if o.stateless { Reason::WantedStateless } else { Reason::Wanted });
+                    let (dhcp4, dhcp6) = (interface.dhcp4, interface.dhcp6.map(wanted));
+                    Duty { up: !interface.down, dhcp4, dhcp6, plan: Some(interface), temporary: None }
                 }
             };
             if temporary && link.carrier && nic.lease().is_none() {
@@ -190,7 +203,7 @@ impl Network {
     }
 
     /// Tells the rest of the node, and the resolver.
-    pub(super) fn publish(&mut self) {
+    fn publish(&mut self) {
         let addresses = match self.addresses() {
             Ok(addresses) => addresses,
             Err(error) => return warning!("{error}"),
@@ -263,7 +276,8 @@ impl Network {
             plan.dns.servers.iter().for_each(|server| resolver.server(*server, ""));
             plan.dns.search.iter().for_each(|domain| resolver.domain(domain));
         }
-        self.nics.values().for_each(|nic| nic.resolve(&mut resolver));
+        let now = clock::now();
+        self.nics.values().for_each(|nic| nic.resolve(&mut resolver, now));
         resolver
     }
 
@@ -278,6 +292,11 @@ impl Network {
 fn link_local(mac: [u8; 6]) -> Cidr {
     let spread = |byte: u8| u8::try_from(u16::from(byte) % 254 + 1).unwrap_or(1);
     Cidr { address: IpAddr::from([169, 254, spread(mac[4] ^ mac[2]), mac[5]]), prefix: 16 }
+}
+
+/// What DHCPv6 is asked from.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 #[cfg(test)]

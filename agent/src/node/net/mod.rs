@@ -6,6 +6,7 @@
 
 mod configure;
 pub mod dhcp;
+pub mod dhcp6;
 mod netlink;
 mod nic;
 mod rename;
@@ -16,7 +17,9 @@ mod shared;
 mod structure;
 mod view;
 
-pub use netlink::{DefaultRoute, KernelAddress, KernelRoute, Lifetime, Link, LinkKind, Netlink, NetlinkError};
+pub use netlink::{
+    Advertised, DefaultRoute, KernelAddress, KernelRoute, Lifetime, Link, LinkKind, Netlink, NetlinkError,
+};
 pub use resolv::Resolver;
 pub use run::Network;
 pub use shared::{NetworkMode, Shared};

@@ -17,7 +17,7 @@ use nix::{
 
 use super::{
     configure::Progress,
-    netlink::{Events, Netlink},
+    netlink::{Events, Netlink, Resolvers},
     nic::{Nic, Outcome},
     shared::{NetworkMode, Request, Shared},
 };
@@ -130,11 +130,13 @@ impl Network {
             ([hit(&fds[0]), hit(&fds[1]), hit(&fds[2])], readable)
         };
         let mut reconcile = self.progress.deadline().is_some_and(|due| due <= clock::now());
-        let mut publish = false;
         if fixed[0] {
             let seen = self.events.read();
-            reconcile |= seen.links;
-            publish |= seen.addresses;
+            reconcile |= seen.links || seen.addresses || !seen.resolvers.is_empty();
+            let now = clock::now();
+            for Resolvers { index, servers } in &seen.resolvers {
+                self.nics.get_mut(index).into_iter().for_each(|nic| nic.take_resolvers(servers, now));
+            }
         }
         if fixed[1] {
             self.read_devices();
@@ -150,8 +152,6 @@ impl Network {
         }
         if reconcile || outcome.install {
             self.reconcile();
-        } else if publish {
-            self.publish();
         }
     }
 

@@ -14,8 +14,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{KernelAddress, Lifetime};
-pub(super) use events::Events;
-pub use link::{Link, LinkKind};
+pub(super) use events::{Events, Resolvers};
+pub use link::{Advertised, Link, LinkKind};
 pub use route::{DefaultRoute, KernelRoute};
 
 /// Why the kernel did not do it.

@@ -2,12 +2,18 @@
 
 mod items;
 mod v4;
+mod v6;
 
-use std::{net::IpAddr, os::fd::BorrowedFd, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    os::fd::BorrowedFd,
+    time::Duration,
+};
 
 use self::{
     items::{Items, TimedAddress},
     v4::V4,
+    v6::{V6, decide},
 };
 use super::{
     dhcp::Lease,
@@ -15,6 +21,7 @@ use super::{
     resolv::Resolver,
 };
 use crate::node::netconfig::{Cidr, DhcpOptions, Interface, Route, RouteKind};
+pub(super) use v6::Reason;
 
 /// Routes of the first interface get this metric, those of the next ones higher ones, so that several default routes
 /// can stand side by side and the first interface is preferred.
@@ -45,6 +52,8 @@ pub(super) struct Duty {
     pub(super) up: bool,
     /// DHCP for IPv4, and what is done with the answers.
     pub(super) dhcp4: Option<DhcpOptions>,
+    /// The same for IPv6, and what for.
+    pub(super) dhcp6: Option<(DhcpOptions, Reason)>,
     /// What the plan says of it.
     pub(super) plan: Option<Interface>,
     /// An address until there is a better one.
@@ -56,6 +65,11 @@ pub(super) struct Nic {
     pub(super) link: Link,
     pub(super) duty: Duty,
     v4: Option<V4>,
+    v6: Option<V6>,
+    /// Since when it has an IPv6 address to ask from, and when to think again about asking.
+    six: (Option<Duration>, Option<Duration>),
+    /// Name servers that routers advertise, and until when.
+    advertised: Vec<(Ipv6Addr, Option<Duration>)>,
     installed: Items,
     /// The last MTU that was asked for; the driver may have refused it.
     mtu: Option<u32>,
@@ -63,17 +77,28 @@ pub(super) struct Nic {
 
 impl Nic {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, duty: Duty::default(), v4: None, installed: Items::default(), mtu: None }
+        Self {
+            link,
+            duty: Duty::default(),
+            v4: None,
+            v6: None,
+            six: (None, None),
+            advertised: vec![],
+            installed: Items::default(),
+            mtu: None,
+        }
     }
 
     /// The descriptors that wake it.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.v4.iter().map(V4::fd)
+        self.v4.iter().map(V4::fd).chain(self.v6.iter().map(V6::fd))
     }
 
     /// When it wants to be polled.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.v4.as_ref().and_then(|v4| v4.deadline(&self.link))
+        let four = self.v4.as_ref().and_then(|v4| v4.deadline(&self.link));
+        let six = self.v6.as_ref().and_then(|v6| v6.deadline(&self.link));
+        four.into_iter().chain(six).chain(self.six.1).min()
     }
 
     /// The lease, with what may be used of it.
@@ -86,13 +111,14 @@ impl Nic {
     pub(super) fn update(&mut self, link: Link, now: Duration) {
         if link.mac != self.link.mac {
             // Another client, as far as servers know.
-            self.v4 = None;
+            (self.v4, self.v6) = (None, None);
         }
         if !link.up {
             self.installed.flushed();
         }
         if link.carrier && !self.link.carrier {
             self.v4.iter_mut().for_each(|v4| v4.carrier_returned(now));
+            self.v6.iter_mut().for_each(|v6| v6.carrier_returned(now));
         }
         self.link = link;
     }
@@ -115,15 +141,58 @@ impl Nic {
         Ok(())
     }
 
+    /// Whether the kernel has an IPv6 address of the link to ask from: begins or ends DHCPv6.
+    pub(super) fn consider_six(&mut self, ready: bool, now: Duration) -> Result<(), String> {
+        let Some((_, reason)) = self.duty.dhcp6.filter(|_| ready) else {
+            self.six = (None, None);
+            if self.duty.dhcp6.is_none() {
+                self.v6 = None;
+            }
+            return Ok(());
+        };
+        let since = *self.six.0.get_or_insert(now);
+        self.six.1 = None;
+        match decide(reason, self.link.advertised, since, now) {
+            Ok(mode) if self.v6.as_ref().is_none_or(|v6| v6.mode() != mode && v6.held().is_none()) => {
+                let failed = |error| format!("failed to open the port of DHCPv6 on {}: {error}", self.link.name);
+                self.v6 = Some(V6::new(&self.link, mode, now).map_err(failed)?);
+            }
+            Ok(_) | Err(None) => {}
+            Err(later) => self.six.1 = later,
+        }
+        Ok(())
+    }
+
+    /// A router named its name servers.
+    pub(super) fn take_resolvers(&mut self, servers: &[(Ipv6Addr, u32)], now: Duration) {
+        self.advertised.retain(|(known, _)| servers.iter().all(|(server, _)| server != known));
+        let until = |seconds: u32| (seconds != u32::MAX).then(|| now + Duration::from_secs(seconds.into()));
+        let valid = servers.iter().filter(|(_, seconds)| *seconds > 0);
+        self.advertised.extend(valid.map(|(server, seconds)| (*server, until(*seconds))));
+    }
+
     /// Does what is due, and reads what has come.
     pub(super) fn work(&mut self, readable: bool, now: Duration) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(v4) = &mut self.v4 else { return outcome };
-        if readable {
-            outcome = outcome.and(v4.receive(&self.link, now));
+        if let Some(v4) = &mut self.v4 {
+            if readable {
+                outcome = outcome.and(v4.receive(&self.link, now));
+            }
+            if v4.deadline(&self.link).is_some_and(|deadline| deadline <= now) {
+                outcome = outcome.and(v4.poll(&self.link, now));
+            }
         }
-        if v4.deadline(&self.link).is_some_and(|deadline| deadline <= now) {
-            outcome = outcome.and(v4.poll(&self.link, now));
+        if let Some(v6) = &mut self.v6 {
+            if readable {
+                outcome = outcome.and(v6.receive(&self.link, now));
+            }
+            if v6.deadline(&self.link).is_some_and(|deadline| deadline <= now) {
+                outcome = outcome.and(v6.poll(&self.link, now));
+            }
+        }
+        if self.six.1.is_some_and(|due| due <= now) {
+            // Its time to hear a router is over.
+            outcome.install = true;
         }
         outcome
     }
@@ -181,11 +250,19 @@ impl Nic {
                 items.routes.extend(lease_routes(lease, metric));
             }
         }
+        if let Some((lease, since)) = self.v6.as_ref().and_then(V6::held) {
+            let until = |time: Option<Duration>| time.map(|time| *since + time);
+            items.addresses.extend(lease.addresses.iter().map(|leased| TimedAddress {
+                cidr: Cidr::host(leased.address.into()),
+                preferred_until: until(leased.preferred),
+                valid_until: until(leased.valid),
+            }));
+        }
         items
     }
 
     /// Adds the name servers and domains that are known by this interface.
-    pub(super) fn resolve(&self, resolver: &mut Resolver) {
+    pub(super) fn resolve(&self, resolver: &mut Resolver, now: Duration) {
         let name = &self.link.name;
         if let Some(plan) = &self.duty.plan {
             plan.dns.servers.iter().for_each(|server| resolver.server(*server, name));
@@ -194,6 +271,19 @@ impl Nic {
         if let Some(lease) = self.lease() {
             lease.dns.iter().for_each(|server| resolver.server((*server).into(), name));
             lease.domain.iter().for_each(|domain| resolver.domain(domain));
+        }
+        let listens = |plan: &Interface| plan.accept_ra != Some(false) && plan.dhcp6.is_none_or(|dhcp| dhcp.use_dns);
+        if let (Some((lease, _)), Some((options, _))) = (self.v6.as_ref().and_then(V6::held), self.duty.dhcp6) {
+            if options.use_dns {
+                lease.dns.iter().for_each(|server| resolver.server((*server).into(), name));
+            }
+            if options.use_domain {
+                lease.domains.iter().for_each(|domain| resolver.domain(domain));
+            }
+        }
+        if self.duty.up && self.duty.plan.as_ref().is_none_or(listens) {
+            let valid = self.advertised.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+            valid.for_each(|(server, _)| resolver.server((*server).into(), name));
         }
     }
 
@@ -210,6 +300,10 @@ impl Nic {
         }
         if self.duty.dhcp4.is_some() && self.lease().is_none() {
             return Some(format!("a DHCP lease on {name}"));
+        }
+        let six = self.duty.dhcp6.is_some_and(|(_, reason)| reason == Reason::Wanted) && self.duty.dhcp4.is_none();
+        if six && self.v6.as_ref().is_none_or(|v6| v6.held().is_none()) {
+            return Some(format!("a DHCPv6 lease on {name}"));
         }
         let addresses = self.duty.plan.iter().flat_map(|plan| &plan.addresses);
         let missing = addresses.map(|cidr| cidr.address).find(|address| !has(*address));
