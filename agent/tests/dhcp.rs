@@ -6,10 +6,7 @@ mod namespace;
 
 use std::{fs, path::Path, time::Duration};
 
-use agent::node::{
-    net::NetworkMode,
-    netconfig::{DhcpOptions, Interface, NetworkPlan, Select},
-};
+use agent::node::netconfig::{DhcpOptions, Interface, NetworkMode, NetworkPlan, Select};
 use namespace::{Machine, dnsmasq, ip};
 
 const SOON: Duration = Duration::from_secs(20);

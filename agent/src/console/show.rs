@@ -43,6 +43,9 @@ pub fn status(
         if let Some(awaits) = &node.awaits {
             line("waits for", awaits);
         }
+        for note in &node.network {
+            line("network", note);
+        }
         for finding in &node.findings {
             line("finding", finding);
         }

@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-use agent::node::net::{Network, NetworkMode, Shared};
-use agent::node::netconfig::NetworkPlan;
+use agent::node::{
+    net::{Network, Shared},
+    netconfig::{NetworkMode, NetworkPlan},
+};
 use nix::sched::{CloneFlags, unshare};
 
 /// Whether this machine lets us make namespaces; says why not.

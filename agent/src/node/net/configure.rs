@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -12,7 +14,7 @@ use super::{
     nic::{Duty, Nic, Reason},
     resolv::Resolver,
     run::Network,
-    shared::NetworkMode,
+    shared::Request,
     structure::{Origin, Shape, Shaper},
     view::Address,
 };
@@ -21,9 +23,9 @@ use crate::{
     node::{
         clock,
         files::write_atomically,
-        netconfig::{Cidr, DhcpOptions, Interface, Mac},
+        netconfig::{Cidr, DhcpOptions, Interface, Mac, NetworkMode},
     },
-    notice, warning,
+    notice, notify, paths, warning,
 };
 
 /// An interface of the plan that is not there after this time is worth a word.
@@ -60,6 +62,11 @@ impl Progress {
         self.retry = None;
     }
 
+    /// Something changed that may let succeed what failed.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        self.retry = self.retry.map(|(_, pause)| (now, pause));
+    }
+
     /// When there is something to do without an event.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.retry.map(|(at, _)| at).into_iter().chain(self.absent.1).min()
@@ -75,7 +82,7 @@ impl Network {
         };
         let now = clock::now();
         let plan: Vec<Interface> = match &self.mode {
-            NetworkMode::Fallback => vec![],
+            NetworkMode::Fallback | NetworkMode::Disabled => vec![],
             NetworkMode::Plan(plan) => plan.interfaces.clone(),
         };
         for link in &links {
@@ -150,7 +157,7 @@ impl Network {
             nic.update(link.clone(), now);
             let mut duty = match shape.meaning.get(&link.index) {
                 // Without a plan for any interface all of them do DHCP.
-                None if plan.is_empty() => Duty {
+                None if plan.is_empty() && self.mode != NetworkMode::Disabled => Duty {
                     up: true,
                     dhcp4: Some(DhcpOptions::default()),
                     dhcp6: Some((DhcpOptions::default(), Reason::Advertised)),
@@ -281,9 +288,15 @@ impl Network {
         resolver
     }
 
-    /// Asks init for a kernel module; this process could not load one.
-    fn load_module(&self, module: &str) {
-        warning!("the kernel module {module} is not loaded");
+    /// Asks init for a kernel module; this process could not load one. init may be slow, and this loop never waits.
+    fn load_module(&self, module: &'static str) {
+        let socket = self.root.join(paths::NOTIFY_SOCKET.trim_start_matches('/'));
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || match notify::load_module(&socket, module) {
+            Ok(()) => shared.request(Request::Module),
+            // Tried again with what needs it.
+            Err(error) => warning!("{error}"),
+        });
     }
 }
 

@@ -22,5 +22,5 @@ pub use netlink::{
 };
 pub use resolv::Resolver;
 pub use run::Network;
-pub use shared::{NetworkMode, Shared};
+pub use shared::Shared;
 pub use view::{Address, View};

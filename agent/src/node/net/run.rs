@@ -19,9 +19,9 @@ use super::{
     configure::Progress,
     netlink::{Events, Netlink, Resolvers},
     nic::{Nic, Outcome},
-    shared::{NetworkMode, Request, Shared},
+    shared::{Request, Shared},
 };
-use crate::node::clock;
+use crate::node::{clock, netconfig::NetworkMode};
 
 /// The kernel's own uevents, not udev's.
 const KERNEL_EVENTS: u32 = 1;
@@ -171,6 +171,7 @@ impl Network {
                     self.nics.values_mut().for_each(|nic| nic.set_host_name(name, now));
                 }
                 Request::LinkLocal => self.link_local = true,
+                Request::Module => self.progress.hurry(now),
             }
         }
         !requests.is_empty()

@@ -9,18 +9,7 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::view::View;
-use crate::node::{clock, netconfig::NetworkPlan};
-
-/// What the network is to be like.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum NetworkMode {
-    /// DHCP on every interface; what holds before anything is known, and for a machine without a network
-    /// configuration.
-    #[default]
-    Fallback,
-    /// As a plan says. One that names no interface leaves them as they are, and only adds its name servers.
-    Plan(Box<NetworkPlan>),
-}
+use crate::node::{clock, netconfig::NetworkMode};
 
 /// An order to the poll loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +18,8 @@ pub(super) enum Request {
     Apply(NetworkMode, u64),
     HostName(String),
     LinkLocal,
+    /// A kernel module was asked for, and there is an answer.
+    Module,
 }
 
 /// A [`View`] that one thread writes and others wait for, and orders to that thread.
@@ -79,7 +70,8 @@ impl Shared {
         }
     }
 
-    /// Orders a network. Returns the value that [`View::applied`] reaches when the order was carried out once; what did
+    /// Orders a network; until the first order it is [`NetworkMode::Fallback`]. A plan that names no interface leaves
+    /// them as they are, and only adds its name servers. Returns the value that [`View::applied`] reaches when the order was carried out once; what did
     /// not succeed stands in [`View::notes`] then, and is tried again.
     pub fn apply(&self, mode: NetworkMode) -> u64 {
         let order = {
@@ -102,7 +94,7 @@ impl Shared {
         self.request(Request::LinkLocal);
     }
 
-    fn request(&self, request: Request) {
+    pub(super) fn request(&self, request: Request) {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).requests.push(request);
         // Before there is a loop there is nobody to wake: it looks when it begins.
         if let Some(wake) = self.wake.get() {

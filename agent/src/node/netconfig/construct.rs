@@ -24,24 +24,6 @@ impl NetworkPlan {
     pub fn of(interfaces: impl Into<Vec<Interface>>) -> Self {
         Self { interfaces: interfaces.into(), ..Self::default() }
     }
-
-    /// Whether it asks for nothing but what a machine without a plan does: hardware with its own names and DHCP.
-    #[must_use]
-    pub fn is_dhcp_everywhere(&self) -> bool {
-        let plain = |interface: &Interface| {
-            let named = interface.rename.is_none() || interface.rename.as_deref() == Some(interface.id.as_str());
-            named
-                && interface.addresses.is_empty()
-                && interface.routes.is_empty()
-                && interface.rules.is_empty()
-                && interface.kind == super::Kind::Physical
-                && interface.mac.is_none()
-                && interface.mtu.is_none()
-                && !interface.down
-                && interface.dhcp4.is_some_and(|dhcp| dhcp == DhcpOptions::default())
-        };
-        self.interfaces.iter().all(plain)
-    }
 }
 
 impl Interface {

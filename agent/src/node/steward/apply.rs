@@ -52,6 +52,7 @@ impl Steward {
         {
             warning!("failed to set the host name to {hostname}: {error}");
         }
+        self.shared.set_host_name(hostname);
         let path = self.root.join("etc/hostname");
         if let Err(error) = write_atomically(&path, format!("{hostname}\n").as_bytes(), 0o644) {
             warning!("{error}");

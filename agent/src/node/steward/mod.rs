@@ -19,7 +19,7 @@ mod relook;
 mod tests;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use announce::Announcer;
 use complain::Trouble;
@@ -32,9 +32,12 @@ use super::{
     options::{OnRefuse, Options},
     report::Report,
     seed::Seed,
-    userdata::{Fetch, Finding, Plan, Position, Verdict},
+    userdata::{Fetch, Plan, Verdict},
 };
 use crate::{error, facts::ImageFacts, info, notice, warning};
+
+/// How long the first carrying out of a network configuration may take before the sequence goes on.
+const NETWORK: Duration = Duration::from_secs(10);
 
 /// Everything the sequence works with.
 #[derive(Debug)]
@@ -75,6 +78,7 @@ impl Steward {
             self.report.phase("datasource");
             let mut plan = self.plan(&found);
             self.report.phase("plan");
+            self.apply_network(&plan);
             let good = self.may_start(&plan);
             // Before any file is written: one of them may belong into the data directory of a Nomad that is new here.
             if good && let Err(why) = self.recognise(&plan, &found) {
@@ -136,15 +140,20 @@ impl Steward {
     fn plan_network(&self, seed: &Seed, plan: &mut Plan) {
         let (network, findings) = netconfig::plan(&self.platform.cmdline, seed.network.as_ref());
         plan.findings.extend(findings);
-        if let NetworkMode::Plan(network) = &network
-            && !network.is_dhcp_everywhere()
-        {
-            let message = "this version of Steppe configures interfaces by DHCP only";
-            let mut finding = Finding::new(Verdict::Refused, Position::START, "", message);
-            finding.file = Some("network-config".into());
-            plan.findings.push(finding);
-        }
         plan.network = network;
+    }
+
+    /// Has the network carry out its part, also of a plan with which Nomad may not start: somebody may want to reach the
+    /// machine all the more then.
+    fn apply_network(&mut self, plan: &Plan) {
+        let order = self.shared.apply(plan.network.clone());
+        if plan.network == NetworkMode::Fallback {
+            return;
+        }
+        if self.shared.wait(NETWORK, |view| (view.applied >= order).then_some(())).is_none() {
+            warning!("the network configuration is not carried out after {} s: going on", NETWORK.as_secs());
+        }
+        self.report_addresses();
     }
 
     fn publish(&mut self, plan: &Plan, found: &Found) {

@@ -3,8 +3,8 @@
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-        LinkMessage,
+        AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, InfoBondPort, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
+        LinkInfo, LinkLayerType, LinkMessage,
     },
 };
 
@@ -150,6 +150,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         mtu: 0,
         advertised: Advertised::default(),
     };
+    let mut kept = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -159,12 +160,28 @@ fn link(message: &LinkMessage) -> Option<Link> {
             }
             LinkAttribute::Controller(index) => link.controller = Some(*index),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::LinkInfo(infos) => link.kind = kind(infos).unwrap_or(link.kind),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = kind(infos).unwrap_or(link.kind);
+                kept = mac_before_bond(infos);
+            }
             LinkAttribute::AfSpecUnspec(families) => link.advertised = advertised(families),
             _ => {}
         }
     }
+    link.permanent_mac = link.permanent_mac.or(kept);
     (link.mac != [0; 6] && !link.name.is_empty()).then_some(link)
+}
+
+/// The address that a member of a bond had before it got the bond's.
+fn mac_before_bond(infos: &[LinkInfo]) -> Option<[u8; 6]> {
+    let port = infos.iter().find_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BondPort(port)) => Some(port),
+        _ => None,
+    })?;
+    port.iter().find_map(|attribute| match attribute {
+        InfoBondPort::PermHwaddr(mac) => mac.as_slice().try_into().ok(),
+        _ => None,
+    })
 }
 
 /// `None` when there is only what a bond or bridge says about its port.
