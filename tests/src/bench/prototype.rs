@@ -22,7 +22,6 @@ use builder::{
 use crate::cluster::{WORKLOAD, check_workload};
 
 const INIT: &str = include_str!("prototype.sh");
-const ROOT: &str = include_str!("prototype-root.sh");
 
 /// Drivers of the lab's machines, which the agent finds by their devices and the prototype is told.
 const DRIVERS_OF_INITRAMFS: [&str; 2] = ["virtio_blk", "ahci"];
@@ -59,10 +58,9 @@ pub fn initrd(image: &Manifest, cache: &Path, scratch: &Path) -> anyhow::Result<
     let second = resolve(lists.root.always, &DRIVERS_OF_ROOT, &first)?;
     let list = modules::list_text(&second);
     let first = Selection { always: first, ..Selection::default() };
-    let mut tree = initramfs::tree(INIT.as_bytes(), &kernel, &image.kernel, &first)?;
+    let init = INIT.replace("ADDRESS", &ADDRESS.to_string()).replace("ROUTER", ROUTER);
+    let mut tree = initramfs::tree(init.as_bytes(), &kernel, &image.kernel, &first)?;
     tree.file("root.modules", 0o644, list.into_bytes(), Origin::Builder);
-    let root = ROOT.replace("ADDRESS", &ADDRESS.to_string()).replace("ROUTER", ROUTER);
-    tree.file("root.sh", 0o644, root.into_bytes(), Origin::Builder);
     let bytes = fs::read(busybox).with_context(|| format!("failed to read {WORKLOAD}"))?;
     tree.file("bin/busybox", 0o755, bytes, Origin::Builder);
 
