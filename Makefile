@@ -28,14 +28,14 @@ define need
   else echo "missing:$$missing. Run: sudo apt-get install $(2)" >&2; exit 1; fi; }
 endef
 
-.PHONY: help image test qemu-test lint audit bench fuzz clean deps-build deps-test deps-qemu agent standin builder
+.PHONY: help image test qemu-test lint audit bench fuzz clean deps-build deps-test deps-qemu deps-bench agent standin builder
 
 help:
 	@echo "make image       build the server and the client image into $(OUT)/"
 	@echo "make test        run the tests that need no virtual machine (STEPPE_SLOW=1: the slow ones too)"
 	@echo "make qemu-test   boot the images in QEMU: the reference cluster, its failures, its repairs"
 	@echo "make lint        format, clippy, licences and sources of the dependencies"
-	@echo "make bench       the figures of SPECIFICATION.md that depend on the clock"
+	@echo "make bench       the figures of SPECIFICATION.md that depend on the clock (PARTS=boots: some of them)"
 	@echo "make fuzz        each fuzz target for FUZZ_SECONDS (60)"
 	@echo "make clean       remove what was built"
 
@@ -50,6 +50,10 @@ deps-test: deps-build
 
 deps-qemu: deps-test
 	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
+
+# The Debian that boots are held against; users other than root need uidmap's programs for it.
+deps-bench: deps-qemu
+	$(call need,mmdebstrap newuidmap,mmdebstrap uidmap)
 
 agent: deps-build
 	cargo build --quiet --locked --release --target $(TARGET) -p agent
@@ -81,8 +85,8 @@ audit:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check advisories
 
-bench: deps-qemu image
-	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin bench
+bench: deps-bench image
+	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin bench -- $(PARTS)
 
 FUZZ_SECONDS ?= 60
 fuzz:

@@ -116,6 +116,22 @@ pub struct RootFile {
 /// # Errors
 /// When `unsquashfs` fails or the disk has no root partition.
 pub fn root_listing(image: &Image) -> anyhow::Result<Vec<RootFile>> {
+    let listing = unsquashfs(image, &["-lln"], &[])?;
+    Ok(listing.lines().filter_map(parse_listing).collect())
+}
+
+/// Takes Nomad out of an image's root, into `folder`, and gives its path there.
+///
+/// # Errors
+/// When `unsquashfs` fails or the disk has no root partition.
+pub fn take_nomad(image: &Image, folder: &Path) -> anyhow::Result<PathBuf> {
+    let target = folder.join("nomad-of-image");
+    unsquashfs(image, &["-no-xattrs", "-dest", &target.to_string_lossy()], &["usr/bin/nomad"])?;
+    Ok(target.join("usr/bin/nomad"))
+}
+
+/// Runs `unsquashfs` on the root of an image, and gives what it printed.
+fn unsquashfs(image: &Image, options: &[&str], files: &[&str]) -> anyhow::Result<String> {
     /// Root partition of x86-64 (Discoverable Partitions Specification).
     const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
     let disk = image.path(Kind::Raw)?;
@@ -125,12 +141,14 @@ pub fn root_listing(image: &Image) -> anyhow::Result<Vec<RootFile>> {
     let (_, root) = root.with_context(|| format!("{} has no root partition", disk.display()))?;
     let offset = (root.starting_lba * table.sector_size).to_string();
     let output = std::process::Command::new("unsquashfs")
-        .args(["-o", &offset, "-lln"])
+        .args(["-o", &offset])
+        .args(options)
         .arg(&disk)
+        .args(files)
         .output()
         .context("failed to run unsquashfs (package squashfs-tools)")?;
     anyhow::ensure!(output.status.success(), "unsquashfs: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse_listing).collect())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A GUID on disk: the first three fields are little-endian (UEFI specification, appendix A).

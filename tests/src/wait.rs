@@ -12,7 +12,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// What was waited for, how long, and the last `Err` of `ask`.
-pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> anyhow::Result<T> {
+pub fn until<T>(what: &str, limit: Duration, ask: impl FnMut() -> Result<T, String>) -> anyhow::Result<T> {
+    until_every(PAUSE, what, limit, ask)
+}
+
+/// As [`until`], with another pause: for who measures.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_every<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<T, String>,
+) -> anyhow::Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
@@ -20,7 +33,7 @@ pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, 
             Err(why) if start.elapsed() >= limit => {
                 anyhow::bail!("waited {:.0} s for {what}: {why}", start.elapsed().as_secs_f64())
             }
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(_) => std::thread::sleep(pause),
         }
     }
 }

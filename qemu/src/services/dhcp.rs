@@ -6,7 +6,8 @@ pub use config::{DhcpConfig, DhcpMode, Lease, Route};
 
 use crate::services::datagram::Datagram;
 use crate::switch::Mac;
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption};
+pub use dhcproto::v4::MessageType;
+use dhcproto::v4::{DhcpOption, Message, Opcode, OptionCode, UnknownOption};
 use dhcproto::{Decodable as _, Encodable as _};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

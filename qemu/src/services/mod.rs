@@ -11,7 +11,7 @@ mod service;
 mod stack;
 
 pub use datagram::Datagram;
-pub use dhcp::{Dhcp, DhcpConfig, DhcpMode, Lease, Route};
+pub use dhcp::{Dhcp, DhcpConfig, DhcpMode, Lease, MessageType, Route};
 pub use dns::{Dns, DnsMode};
 pub use http::{HttpFault, Response, Site};
 pub use ntp::{Ntp, NtpMode};

@@ -41,7 +41,7 @@ struct Took {
 /// # Errors
 /// When a build fails, or one that should have done nothing did something.
 pub fn rows(scratch: &Path) -> anyhow::Result<Vec<Row>> {
-    let cache = cache(scratch);
+    let cache = scratch.join("cache");
     fs::create_dir(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
     if let Some(users) = Cache::default_folder().filter(|folder| folder.is_dir()) {
         copy_downloads(&users, &cache)?;
@@ -61,12 +61,6 @@ pub fn rows(scratch: &Path) -> anyhow::Result<Vec<Row>> {
         row("build, one more kernel argument in the recipe", edited).budget(EDIT),
         row("build, nothing changed", unchanged).budget(UNCHANGED),
     ])
-}
-
-/// Where the cache of the builds is: it has the packages afterwards.
-#[must_use]
-pub fn cache(scratch: &Path) -> PathBuf {
-    scratch.join("cache")
 }
 
 /// What `make image` asks for.

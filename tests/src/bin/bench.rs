@@ -1,10 +1,13 @@
 //! `make bench`: the figures of SPECIFICATION.md that depend on the clock, as ratios to a peer measured in the same run.
-//! Ends with 1 when a budget is broken.
+//! Ends with 1 when a budget is broken. With names of parts as arguments it measures only those.
 
-use std::process::ExitCode;
+use std::{env, path::Path, process::ExitCode};
 
-use anyhow::Context as _;
-use tests::bench::{boot, builds, sizes, table::Table};
+use anyhow::{Context as _, bail};
+use tests::bench::{
+    boot, builds, sizes,
+    table::{Row, Table},
+};
 
 fn main() -> ExitCode {
     match measure() {
@@ -25,13 +28,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// A part of the table, by the name that selects it, and what it does.
+type Part = (&'static str, &'static str, fn(&Path) -> anyhow::Result<Vec<Row>>);
+
+const PARTS: [Part; 3] = [
+    ("builds", "three builds, the first one cold", builds::rows),
+    ("boots", "one server, booted again and again", boot::rows),
+    ("sizes", "sizes", |_| sizes::rows()),
+];
+
 fn measure() -> anyhow::Result<Table> {
+    let wanted: Vec<String> = env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, ..)| part != name)) {
+        bail!("there is no part {unknown:?}; there are {}", PARTS.map(|(part, ..)| part).join(", "));
+    }
     let scratch = tempfile::tempdir().context("failed to make a directory for builds")?;
     let mut table = Table::default();
-    eprintln!("three builds, the first one cold");
-    table.extend(builds::rows(scratch.path())?);
-    eprintln!("six boots");
-    table.extend(boot::rows(&builds::cache(scratch.path()), scratch.path())?);
-    table.extend(sizes::rows()?);
+    for (part, what, rows) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|name| name == part) {
+            eprintln!("{what}");
+            table.extend(rows(scratch.path())?);
+        }
+    }
     Ok(table)
 }
