@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::{
     finding::{Finding, Position, Verdict},
     merge::Rules,
-    parts::{self, Fetch, Part},
+    parts::{self, Fetch, Machine, Part, Variables},
     texts::{Texts, USER_DATA},
     yaml::{self, Document, Kind, Node, Scalar, Value},
 };
@@ -43,7 +43,7 @@ impl Config {
 /// Puts everything together.
 pub(super) fn assemble(seed: &Seed, fetch: &mut Fetch<'_>) -> Config {
     let mut assembler = Assembler {
-        launch_index: seed.metadata.launch_index,
+        machine: Machine { launch_index: seed.metadata.launch_index, variables: Variables::of(seed) },
         nodes: 0,
         config: Config {
             document: Document { root: None, duplicates: Vec::new() },
@@ -78,7 +78,7 @@ pub(super) fn is_vendors(label: &str) -> bool {
 }
 
 struct Assembler {
-    launch_index: Option<u32>,
+    machine: Machine,
     nodes: usize,
     config: Config,
 }
@@ -86,7 +86,7 @@ struct Assembler {
 impl Assembler {
     /// The configuration of one source.
     fn source(&mut self, label: &str, payload: &[u8], fetch: &mut Fetch<'_>) -> Option<Node> {
-        let expansion = parts::expand(label, payload, self.launch_index, fetch);
+        let expansion = parts::expand(label, payload, &self.machine, fetch);
         self.config.notes.extend(expansion.findings);
         self.config.unfetched |= expansion.unfetched;
         let mut root: Option<Node> = None;
@@ -129,7 +129,7 @@ impl Assembler {
         }
         let index = root.get("launch-index").filter(|_| part.headers.launch_index.is_none());
         if let Some(index) = index.filter(|index| !index.is_null()) {
-            match parts::for_this_machine(index.text().unwrap_or(""), self.launch_index) {
+            match parts::for_this_machine(index.text().unwrap_or(""), self.machine.launch_index) {
                 Ok(None) => {}
                 Ok(Some(why)) => {
                     self.say(Verdict::Ignored, index.at, "", why);

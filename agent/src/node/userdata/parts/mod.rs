@@ -3,11 +3,13 @@
 
 mod archive;
 mod include;
-pub(super) mod mime;
+mod mime;
+mod template;
 
 use std::borrow::Cow;
 
 pub use include::{Fetch, Include};
+pub(super) use template::Variables;
 
 use super::{
     decode::{base64, gunzip},
@@ -57,18 +59,18 @@ pub(super) struct Expansion {
     pub(super) unfetched: bool,
 }
 
+/// What the parts may depend on.
+pub(super) struct Machine {
+    /// Which of the machines that were launched together it is.
+    pub(super) launch_index: Option<u32>,
+    /// What templates may name.
+    pub(super) variables: Variables,
+}
+
 /// Unfolds a payload. `source` is what a person calls it: `user-data`.
-pub(super) fn expand(source: &str, payload: &[u8], launch_index: Option<u32>, fetch: &mut Fetch<'_>) -> Expansion {
-    let mut expander = Expander {
-        source,
-        launch_index,
-        fetch,
-        left: MAX_UNPACKED,
-        number: 0,
-        fetches: 0,
-        full: false,
-        out: Expansion::default(),
-    };
+pub(super) fn expand(source: &str, payload: &[u8], machine: &Machine, fetch: &mut Fetch<'_>) -> Expansion {
+    let out = Expansion::default();
+    let mut expander = Expander { source, machine, fetch, left: MAX_UNPACKED, number: 0, full: false, fetches: 0, out };
     if payload.len() > MAX_BYTES {
         let message = format!("{} bytes are more than the {MAX_BYTES} that are read", payload.len());
         expander.refuse(source, Position::START, message);
@@ -96,7 +98,7 @@ impl Context {
 
 struct Expander<'a, 'f> {
     source: &'a str,
-    launch_index: Option<u32>,
+    machine: &'a Machine,
     fetch: &'a mut Fetch<'f>,
     /// Bytes that may still be made.
     left: usize,
@@ -148,6 +150,11 @@ impl Expander<'_, '_> {
             Format::Empty => {}
             Format::CloudConfig => {
                 let label = self.label(context);
+                if Format::detect(payload) == Ok(Format::Template) {
+                    let message =
+                        "the jinja header counts for nothing in a part of type text/cloud-config: use text/jinja2";
+                    self.say(Verdict::Ignored, &label, Position::START, message);
+                }
                 match text(payload) {
                     Ok(text) => {
                         self.out.parts.push(Part { label, text: text.to_owned(), headers: context.headers.clone() });
@@ -172,9 +179,30 @@ impl Expander<'_, '_> {
                 }
             }
             Format::Template => {
-                let hint = "write a #cloud-config";
-                return Err(whole(FormatError::Unsupported { name: "a jinja template", hint }.to_string()));
+                let label = self.label(context);
+                if let Err((at, message)) = self.template(payload, &label, context) {
+                    self.refuse(&label, at, message);
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// A template: filled in, it must be a `#cloud-config`.
+    fn template(&mut self, payload: &[u8], label: &str, context: &Context) -> Result<(), (Position, String)> {
+        let whole = |message| (Position::START, message);
+        let text = text(payload).map_err(whole)?;
+        if Format::detect(payload) != Ok(Format::Template) {
+            return Err(whole("a part of type text/jinja2 must begin with `## template: jinja`".into()));
+        }
+        let text = template::render(text, &self.machine.variables, self.left)?;
+        self.spend(text.len()).map_err(whole)?;
+        match Format::detect(text.as_bytes()).map_err(|error| whole(error.to_string()))? {
+            Format::Empty => {}
+            Format::CloudConfig => {
+                self.out.parts.push(Part { label: label.to_owned(), text, headers: context.headers.clone() });
+            }
+            _ => return Err(whole("filled in, a template must be a #cloud-config".into())),
         }
         Ok(())
     }
@@ -244,7 +272,7 @@ impl Expander<'_, '_> {
     /// Whether the part is for this machine, as far as its headers say; says so of one that is not.
     fn is_for_this_machine(&mut self, context: &Context) -> bool {
         let Some(value) = &context.headers.launch_index else { return true };
-        match for_this_machine(value, self.launch_index) {
+        match for_this_machine(value, self.machine.launch_index) {
             Ok(None) => true,
             Ok(Some(message)) => {
                 let label = self.label(context);

@@ -5,6 +5,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
 use super::*;
+use crate::node::seed::{Metadata, Seed};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -21,8 +22,12 @@ fn of(payload: &[u8]) -> (Vec<(String, String)>, Vec<String>) {
     with(payload, Some(0), &mut no_fetch)
 }
 
+fn machine(launch_index: Option<u32>) -> Machine {
+    Machine { launch_index, variables: Variables::of(&Seed::default()) }
+}
+
 fn with(payload: &[u8], index: Option<u32>, fetch: &mut Fetch<'_>) -> (Vec<(String, String)>, Vec<String>) {
-    let out = expand("user-data", payload, index, fetch);
+    let out = expand("user-data", payload, &machine(index), fetch);
     let parts = out.parts.into_iter().map(|part| (part.label, part.text)).collect();
     (parts, out.findings.iter().map(ToString::to_string).collect())
 }
@@ -55,7 +60,7 @@ fn plain_text_stays_and_has_no_number() {
 #[test]
 fn what_terraform_makes_by_default() {
     for payload in [TERRAFORM.into(), BASE64_STANDARD.encode(gzip(TERRAFORM.as_bytes())).into_bytes()] {
-        let out = expand("user-data", &payload, None, &mut no_fetch);
+        let out = expand("user-data", &payload, &machine(None), &mut no_fetch);
         assert!(out.findings.is_empty());
         let labels: Vec<_> = out.parts.iter().map(|part| part.label.as_str()).collect();
         assert_eq!(labels, ["user-data part 1 (base.yaml)", "user-data part 2"]);
@@ -144,8 +149,37 @@ fn includes() {
 
 #[test]
 fn a_failed_fetch_is_remembered_as_such() {
-    assert!(expand("user-data", b"#include http://h/a", None, &mut no_fetch).unfetched);
-    assert!(!expand("user-data", b"#!/bin/sh", None, &mut no_fetch).unfetched);
+    assert!(expand("user-data", b"#include http://h/a", &machine(None), &mut no_fetch).unfetched);
+    assert!(!expand("user-data", b"#!/bin/sh", &machine(None), &mut no_fetch).unfetched);
+}
+
+#[test]
+fn templates() {
+    let seed =
+        Seed { metadata: Metadata { local_hostname: Some("a".into()), ..Metadata::default() }, ..Seed::default() };
+    let machine = Machine { launch_index: None, variables: Variables::of(&seed) };
+    let of = |text: &str| {
+        let out = expand("user-data", text.as_bytes(), &machine, &mut no_fetch);
+        let texts: Vec<_> = out.parts.into_iter().map(|part| part.text).collect();
+        (texts, out.findings.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let text = "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}-b\n";
+    let want = (vec!["\n#cloud-config\nhostname: a-b\n".to_owned()], vec![]);
+    assert_eq!(of(text), want);
+    assert_eq!(of(&format!("Content-Type: text/jinja2\n\n{text}")), want);
+    for (text, want) in [
+        ("## template: jinja\n#cloud-config\nhostname: {{ v2 }}\n", "refused: user-data:3:14: the metadata has no v2"),
+        ("## template: jinja\n#!/bin/sh\n", "user-data:1:1: a script"),
+        ("## template: jinja\n#include http://h/a\n", "user-data:1:1: filled in, a template must be"),
+        ("Content-Type: text/jinja2\n\n#cloud-config\n", "must begin with `## template: jinja`"),
+        (
+            "Content-Type: text/cloud-config\n\n## template: jinja\n#cloud-config\n",
+            "ignored: user-data:1:1: the jinja header",
+        ),
+    ] {
+        let (_, findings) = of(text);
+        assert!(findings.len() == 1 && findings[0].contains(want), "{want}: {findings:?}");
+    }
 }
 
 #[test]
@@ -238,7 +272,7 @@ proptest! {
     #[test]
     fn anything_that_looks_like_parts_expands(text in "(MIME-Version: 1.0\n|Content-Type: (multipart/mixed; boundary=b|text/plain|text/cloud-config|text/x-include-url|application/gzip)\n|--b\n|--b--\n|\n|#cloud-config\n|#cloud-config-archive\n|- |content: |type: |#include |http://h/a\n|Content-Transfer-Encoding: base64\n|YTogMQ==\n|Launch-Index: 1\n){0,30}") {
         let mut fetch = |_: Include<'_>| Ok(text.clone().into_bytes());
-        let out = expand("user-data", text.as_bytes(), Some(0), &mut fetch);
+        let out = expand("user-data", text.as_bytes(), &machine(Some(0)), &mut fetch);
         prop_assert!(out.parts.len() <= MAX_PARTS);
     }
 
