@@ -1,6 +1,7 @@
 //! Where metadata and user-data come from: one file for each source, behind one small trait.
 
 pub mod akamai;
+pub mod azure;
 pub mod configdrive;
 pub mod detect;
 pub mod digitalocean;
@@ -162,6 +163,7 @@ pub fn all() -> Vec<Box<dyn Datasource>> {
         Box::new(NoCloud),
         Box::new(configdrive::ConfigDrive),
         Box::new(akamai::Akamai::default()),
+        Box::new(azure::Azure::default()),
         Box::new(digitalocean::DigitalOcean::default()),
         Box::new(ec2::Ec2::aws()),
         Box::new(exoscale::Exoscale::default()),

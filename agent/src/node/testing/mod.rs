@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-pub(crate) use cloud::{Cloud, Fault};
+pub(crate) use cloud::{Cloud, CloudServer, Fault};
 
 /// The server; it ends when this is dropped.
 pub(crate) struct Server {
