@@ -2,7 +2,7 @@
 #![no_main]
 
 use agent::node::{
-    datasource::{akamai, digitalocean, hetzner, oracle, scaleway, upcloud, vultr},
+    datasource::{akamai, digitalocean, fw_cfg, hetzner, oracle, scaleway, upcloud, vmware, vultr},
     netconfig::Interface,
     seed::Seed,
 };
@@ -13,13 +13,18 @@ fuzz_target!(|bytes: &[u8]| {
     let parts: Vec<&[u8]> = rest.splitn(4, |byte| *byte == 0).collect();
     let part = |n: usize| parts.get(n).copied();
     let first = part(0).unwrap_or_default();
-    let seed: Result<Seed, String> = match provider % 7 {
+    let seed: Result<Seed, String> = match provider % 9 {
         0 => digitalocean::seed(first, None),
         1 => upcloud::seed(first, None),
         2 => vultr::seed(first),
         3 => hetzner::seed(first, part(1).unwrap_or_default(), part(2).unwrap_or_default().to_vec(), None),
         4 => oracle::seed(first, part(1)),
         5 => scaleway::seed(first, vec![], vec![], Interface::called("eth0"), &[]),
+        6 => vmware::seed(Some(first), part(1).map(<[u8]>::to_vec), part(2).map(<[u8]>::to_vec), None),
+        7 => {
+            let names = ["meta-data", "network-config", "user-data", "vendor-data"];
+            fw_cfg::seed(names.into_iter().zip(&parts).map(|(name, part)| (name.to_owned(), part.to_vec())).collect())
+        }
         _ => {
             let answers =
                 akamai::Answers { instance: Some(first), network: part(1), keys: part(2), user_data: part(3) };

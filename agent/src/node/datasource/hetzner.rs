@@ -105,6 +105,7 @@ mod tests {
     use crate::node::datasource::{Detection, Platform};
     use crate::node::{
         datasource::testbed::{golden, look, machine},
+        netconfig,
         testing::{
             Cloud,
             faults::{found, survives},
@@ -118,6 +119,19 @@ mod tests {
     fn a_server_with_a_private_network() {
         let user_data = b"#cloud-config\n# secret of the user\n".to_vec();
         insta::assert_snapshot!("hetzner", golden(&seed(METADATA, PRIVATE, user_data, Some("61234567")).unwrap()));
+    }
+
+    #[test]
+    fn private_networks_keep_the_names_of_their_interfaces() {
+        let seed = seed(METADATA, PRIVATE, Vec::new(), None).unwrap();
+        let (mode, findings) = netconfig::plan(&crate::cmdline::Cmdline::default(), seed.network.as_ref());
+        let netconfig::NetworkMode::Plan(plan) = mode else { panic!("{findings:?}") };
+        let names: Vec<_> = plan.interfaces.iter().map(|nic| (nic.rename.as_deref(), nic.dhcp4.is_some())).collect();
+        assert_eq!(names, [(Some("eth0"), true), (None, true)], "{findings:?}");
+        assert!(
+            findings.iter().all(|finding| finding.verdict == crate::node::userdata::Verdict::Applied),
+            "{findings:?}"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod document;
 pub mod ec2;
 pub mod exoscale;
 mod fetch;
+pub mod fw_cfg;
 pub mod gce;
 pub mod hetzner;
 mod hints;
@@ -24,6 +25,7 @@ pub mod superblock;
 #[cfg(test)]
 mod testbed;
 pub mod upcloud;
+pub mod vmware;
 pub mod vultr;
 
 use std::{path::Path, time::Duration};
@@ -162,6 +164,8 @@ pub fn all() -> Vec<Box<dyn Datasource>> {
     let mut all: Vec<Box<dyn Datasource>> = vec![
         Box::new(NoCloud),
         Box::new(configdrive::ConfigDrive),
+        Box::new(vmware::VmWare),
+        Box::new(fw_cfg::FwCfg),
         Box::new(akamai::Akamai::default()),
         Box::new(azure::Azure::default()),
         Box::new(digitalocean::DigitalOcean::default()),

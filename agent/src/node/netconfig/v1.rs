@@ -1,7 +1,7 @@
 //! cloud-init's network configuration version 1 (`schema-network-config-v1.json`).
 
 use super::{
-    Dns, Interface, Kind, Select, Vlan,
+    Dns, Interface, Kind, Mac, Select, Vlan,
     draft::{Draft, Drafts},
     field::Field,
     glob::is_pattern,
@@ -73,7 +73,8 @@ fn item(item: &Field<'_>, drafts: &mut Drafts, notes: &mut Notes) {
     }
 }
 
-/// Its name; a VLAN without one is called after its link and tag.
+/// Its name; a VLAN without one is called after its link and tag, hardware without one after its address, which leaves it
+/// the name that the kernel gave it (Hetzner's private networks).
 fn name(item: &Field<'_>, kind: &Kind, notes: &mut Notes) -> Option<String> {
     let text = |keys: [&str; 2], notes: &mut Notes| {
         let value = keys.iter().find_map(|key| item.get(key))?;
@@ -84,6 +85,9 @@ fn name(item: &Field<'_>, kind: &Kind, notes: &mut Notes) -> Option<String> {
         Kind::Vlan(_) if given.is_none() => {
             let link = text(["vlan_link", "vlan-link"], notes)?;
             Some(format!("{link}.{}", text(["vlan_id", "vlan-id"], notes)?))
+        }
+        Kind::Physical if given.is_none() => {
+            text(["mac_address", "mac-address"], notes)?.parse::<Mac>().ok().map(|mac| mac.to_string())
         }
         _ => given,
     }
@@ -110,7 +114,7 @@ fn nameserver(item: &Field<'_>, drafts: &mut Drafts, notes: &mut Notes) {
 /// An interface. `eth0:1` is another address of `eth0`.
 fn link(item: &Field<'_>, name: &str, kind: Kind, drafts: &mut Drafts, notes: &mut Notes) {
     let base = match (&kind, name.split_once(':')) {
-        (Kind::Physical, Some((base, _))) => base,
+        (Kind::Physical, Some((base, _))) if name.parse::<Mac>().is_err() => base,
         _ => name,
     };
     notes.interface = Some(base.to_owned());
@@ -184,7 +188,7 @@ fn key(name: &str, value: &Field<'_>, draft: &mut Draft, notes: &mut Notes) -> b
                 Some(mac) if interface.is_virtual() => interface.mac = Some(mac),
                 Some(mac) => {
                     interface.select = Select { mac: Some(mac), ..Select::default() };
-                    interface.rename = Some(interface.id.clone());
+                    interface.rename = Some(interface.id.clone()).filter(|name| *name != mac.to_string());
                 }
             }
         }
