@@ -1,20 +1,17 @@
 //! NoCloud: files on a volume labelled `cidata`, or below an address that the command line or the firmware names.
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
-use super::{Datasource, Get, Look, Outcome, Platform, hints, media};
+use super::{Datasource, Files, Get, Look, Outcome, Platform, document, hints, media, shown};
 use crate::node::{
     netconfig::NetworkConfig,
     seed::{Metadata, Seed},
-    userdata::yaml,
 };
 
 /// The label of a seed volume.
 const LABEL: &str = "cidata";
 /// The files of a seed. Any of them may be absent.
 const FILES: [&str; 4] = ["meta-data", "user-data", "vendor-data", "network-config"];
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 /// The datasource.
 #[derive(Debug, Clone, Copy)]
@@ -53,25 +50,30 @@ impl Datasource for NoCloud {
             Ok(values) => values,
             Err(why) => return Outcome::Failed(why),
         };
-        let seedfrom = values.remove("seedfrom").or(hints.seedfrom);
+        if text(&values, &["dsmode"]).is_some_and(|mode| mode.eq_ignore_ascii_case("disabled")) {
+            return Outcome::Nothing("a seed that is not switched off (dsmode: disabled)".into());
+        }
+        let seedfrom = text(&values, &["seedfrom"]).or(hints.seedfrom);
+        values.remove("seedfrom");
         for (key, value) in [("instance-id", hints.instance_id), ("local-hostname", hints.hostname)] {
             if let Some(value) = value {
-                values.entry(key.to_owned()).or_insert(value);
+                values.entry(key).or_insert(value.into());
             }
         }
         if let Some(base) = seedfrom {
             if !base.starts_with("http://") {
+                let base = shown(&base);
                 return Outcome::Failed(format!("the seed address {base:?} must begin with http:// (there is no TLS)"));
             }
             if !look.online {
-                return Outcome::Nothing(format!("an address, to ask {base}"));
+                return Outcome::Nothing(format!("an address, to ask {}", shown(&base)));
             }
             match fetch(&base) {
                 Ok(fetched) if fetched.is_empty() && source.is_none() => {
-                    return Outcome::Nothing(format!("seed files below {base} (it has none)"));
+                    return Outcome::Nothing(format!("seed files below {} (it has none)", shown(&base)));
                 }
                 Ok(fetched) => {
-                    source = Some(format!("nocloud ({base})"));
+                    source = Some(format!("nocloud ({})", shown(&base)));
                     match meta(&fetched) {
                         // What is on the volume and on the line wins, key by key.
                         Ok(more) => {
@@ -90,35 +92,49 @@ impl Datasource for NoCloud {
             let devices = if looked.is_empty() { "no disk".to_owned() } else { looked.join(", ") };
             return Outcome::Nothing(format!("a volume labelled {LABEL} (looked at {devices})"));
         };
-        let mut value = |keys: &[&str]| keys.iter().find_map(|key| values.remove(*key)).filter(|v| !v.is_empty());
-        let metadata = Metadata {
-            instance_id: value(&["instance-id", "instance_id"]),
-            local_hostname: value(&["local-hostname", "hostname"]),
-            ..Metadata::default()
-        };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome::Found(Box::new(Seed {
-            platform: self.name().to_owned(),
-            source,
-            metadata,
-            vendor_data: files.remove("vendor-data").filter(|data| !data.trim_ascii().is_empty()).into_iter().collect(),
-            network: files
-                .remove("network-config")
-                .map(text)
-                .filter(|text| !text.trim().is_empty())
-                .map(NetworkConfig::Text),
-            user_data: files.remove("user-data").unwrap_or_default(),
-        }))
+        Outcome::Found(Box::new(seed(source, values, files)))
     }
 }
 
-/// The scalar values of `meta-data`.
-fn meta(files: &Files) -> Result<BTreeMap<String, String>, String> {
-    let Some(bytes) = files.get("meta-data") else { return Ok(BTreeMap::new()) };
-    let text = std::str::from_utf8(bytes).map_err(|_| "meta-data is not UTF-8 text".to_owned())?;
-    let document = yaml::load(text).map_err(|error| format!("meta-data:{}: {error}", error.at))?;
-    let entries = document.root.as_ref().and_then(yaml::Node::mapping).unwrap_or_default();
-    Ok(entries.iter().filter_map(|(k, v)| Some((k.text()?.to_owned(), v.text()?.to_owned()))).collect())
+/// The first of the keys that has a value.
+fn text(values: &Map<String, Value>, keys: &[&str]) -> Option<String> {
+    keys.iter().find_map(|key| document::text(values.get(*key)?, ""))
+}
+
+/// Makes a seed of the values of `meta-data` and the other files.
+fn seed(source: String, mut values: Map<String, Value>, mut files: Files) -> Seed {
+    let of = |keys: &[&str]| text(&values, keys);
+    let metadata = Metadata {
+        instance_id: of(&["instance-id", "instance_id"]),
+        local_hostname: of(&["local-hostname", "hostname"]),
+        public_keys: document::keys(values.get("public-keys").or_else(|| values.get("public_keys"))),
+        availability_zone: of(&["availability-zone", "availability_zone"]),
+        region: of(&["region"]),
+        launch_index: of(&["launch-index", "launch_index"]).and_then(|index| index.parse().ok()),
+        ..Metadata::default()
+    };
+    let mut file = |name: &str| files.remove(name).filter(|bytes| !bytes.trim_ascii().is_empty());
+    // The old way: the text of `/etc/network/interfaces` in `meta-data`.
+    let interfaces = of(&["network-interfaces"]);
+    let network = file("network-config").map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).or(interfaces);
+    values.remove("network-interfaces");
+    Seed {
+        platform: "nocloud".into(),
+        source,
+        metadata: Metadata { document: Value::Object(values), ..metadata },
+        vendor_data: file("vendor-data").into_iter().collect(),
+        network: network.map(NetworkConfig::Text),
+        user_data: file("user-data").unwrap_or_default(),
+    }
+}
+
+/// The values of `meta-data`.
+fn meta(files: &Files) -> Result<Map<String, Value>, String> {
+    let Some(bytes) = files.get("meta-data") else { return Ok(Map::new()) };
+    match document::yaml(bytes, "meta-data")? {
+        Value::Object(values) => Ok(values),
+        _ => Ok(Map::new()),
+    }
 }
 
 /// All files below an address; those that it does not have are absent. The first error ends it.
@@ -193,6 +209,33 @@ mod tests {
     #[test]
     fn broken_metadata_names_the_place() {
         let files = Files::from([("meta-data".to_owned(), b"a: 1\nb: [\n".to_vec())]);
-        assert!(meta(&files).unwrap_err().starts_with("meta-data:"));
+        assert!(meta(&files).unwrap_err().starts_with("failed to read meta-data:"));
+    }
+
+    #[test]
+    fn everything_that_meta_data_may_say() {
+        let text = "instance-id: 007\nhostname: second\nlaunch-index: 2\npublic-keys:\n  ops: ssh-rsa A a\n\
+                    availability-zone: z\nregion: r\nnetwork-interfaces: |\n  auto eth0\n  iface eth0 inet dhcp\n";
+        let files = Files::from([("meta-data".to_owned(), text.as_bytes().to_vec())]);
+        let found = seed("nocloud (/dev/vdb)".into(), meta(&files).unwrap(), files);
+        let metadata = &found.metadata;
+        assert_eq!((metadata.instance_id.as_deref(), metadata.launch_index), (Some("007"), Some(2)));
+        assert_eq!((metadata.local_hostname.as_deref(), metadata.region.as_deref()), (Some("second"), Some("r")));
+        assert_eq!(metadata.public_keys, ["ssh-rsa A a"]);
+        assert_eq!(metadata.document["availability-zone"], "z");
+        assert!(matches!(found.network, Some(NetworkConfig::Text(text)) if text.starts_with("auto eth0")));
+    }
+
+    #[test]
+    fn a_query_takes_the_name_behind_it_and_is_not_shown() {
+        let server = serve(|path| match path {
+            "/seed?token=secret&file=user-data" => (200, "#cloud-config\n".into()),
+            _ => (404, String::new()),
+        });
+        let line = format!("ds=nocloud;s=http://{}/seed?token=secret&file=", server.address());
+        let Outcome::Found(seed) = look(&line, true) else { panic!() };
+        assert_eq!(seed.user_data, b"#cloud-config\n");
+        assert!(!seed.source.contains("secret"), "{}", seed.source);
+        assert!(matches!(look(&line, false), Outcome::Nothing(what) if !what.contains("secret")));
     }
 }
