@@ -101,7 +101,7 @@ impl<'a> Look<'a> {
     #[must_use]
     pub fn new(root: &'a Path, platform: &'a Platform, view: &'a View) -> Self {
         let timing = Timing::CLOUD;
-        let (online, deadline) = (view.primary().is_some(), clock::now() + timing.look);
+        let (online, deadline) = (view.is_online(), clock::now() + timing.look);
         Self { root, platform, online, view, nics: nics(root), timing, deadline }
     }
 

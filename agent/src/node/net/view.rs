@@ -65,10 +65,10 @@ impl View {
         global.min_by_key(|address| (address.metric.is_none(), address.address.is_ipv6(), address.metric))
     }
 
-    /// Whether there is any address to ask a neighbour from, if only one that means something on its link.
+    /// Whether there is any address to ask 169.254.169.254 from: one that means something on its link is enough.
     #[must_use]
     pub fn is_online(&self) -> bool {
-        !self.addresses.is_empty()
+        self.primary().is_some() || self.addresses.iter().any(|address| address.address.is_ipv4())
     }
 
     /// Whether no interface lacks anything that may yet come: then [`View::primary`] does not depend on which server
@@ -124,6 +124,8 @@ mod tests {
         let four = address("eth0", "10.0.0.2", None);
         let local = address("eth0", "169.254.3.4", None);
         assert_eq!(primary(std::slice::from_ref(&local)), None);
+        let only = |address: &Address| View { addresses: vec![address.clone()], ..View::default() };
+        assert!(only(&local).is_online() && !only(&address("eth0", "fe80::1", None)).is_online());
         assert_eq!(primary(&[local.clone(), address("eth0", "fe80::1", Some(1024))]), None);
         assert_eq!(primary(&[four.clone(), local]).as_deref(), Some("10.0.0.2"));
         assert_eq!(primary(&[four.clone(), six.clone()]).as_deref(), Some("2001:db8::5"), "it knows the way out");

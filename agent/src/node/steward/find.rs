@@ -33,6 +33,10 @@ impl Default for Patience {
 
 /// When a node that finds nothing says what it knows of the machine.
 const DESCRIBE: Duration = Duration::from_secs(10);
+/// Clouds that have networks without DHCP, and tell a machine that asks without an address which one it has.
+const LINK_LOCAL_CLOUDS: [&str; 1] = ["digitalocean"];
+/// How long DHCP may take there before the machine gives itself a link-local address.
+const LINK_LOCAL: Duration = Duration::from_secs(5);
 /// First pause between looks when nothing changes.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
@@ -49,8 +53,13 @@ impl Steward {
         let platform = self.platform.describe();
         info!("{platform}");
         let (describe, mut described) = (start + DESCRIBE, false);
+        let mut link_local = self.may_lack_dhcp();
         loop {
             let before = self.shared.view();
+            if link_local && !before.is_online() && clock::now().saturating_sub(start) >= LINK_LOCAL {
+                self.shared.want_link_local();
+                link_local = false;
+            }
             let what = match self.look() {
                 Ok(seed) => {
                     notice!("metadata from {}", seed.source);
@@ -93,6 +102,13 @@ impl Steward {
     /// Asks every datasource that may be the right one, once. The error says what is waited for.
     pub(super) fn look(&self) -> Result<Seed, String> {
         look::look(&self.root, &self.platform, &self.shared)
+    }
+
+    /// Whether the cloud is one of those whose networks may have no DHCP.
+    fn may_lack_dhcp(&self) -> bool {
+        let sources = datasource::all();
+        let mut known = sources.iter().filter(|source| LINK_LOCAL_CLOUDS.contains(&source.name()));
+        known.any(|source| source.detect(&self.platform) == Detection::Named)
     }
 
     fn patience(&self) -> Duration {
