@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             ("the_netboot_pair_boots_with_its_state_on_a_blank_disk", boots_by_netboot),
             ("without_metadata_a_node_waits_and_goes_on_when_it_appears", waits_for_metadata),
             ("without_any_source_a_node_waits_and_goes_on_when_a_volume_is_plugged_in", waits_for_a_volume),
+            ("a_state_disk_that_is_plugged_in_late_is_used_without_a_reboot", waits_for_a_state_disk),
+            ("without_metadata_at_a_reboot_the_last_good_is_used_and_refreshed", metadata_gone_on_reboot),
+            ("a_copy_of_a_servers_disk_does_not_join_as_the_original", cloned_server),
             ("without_dhcp_a_node_waits_and_goes_on_when_it_answers", waits_for_dhcp),
             ("a_client_waits_for_names_and_goes_on_when_they_appear", waits_for_names),
             ("state_survives_a_power_loss_at_first_boot_and_the_reset_button", state_survives),
@@ -160,15 +163,91 @@ fn waits_for_a_volume((): &mut ()) -> anyhow::Result<()> {
     let files: [(&str, &[u8]); 2] =
         [("meta-data", b"instance-id: i-plug\n"), ("user-data", LONE_SERVER_DATA.as_bytes())];
     volume::save(&seed, volume::vfat(volume::LABEL, &files))?;
-    let vm = cluster.lab().machine(name).vm()?;
-    let file = json!({ "driver": "file", "filename": seed.to_string_lossy() });
-    vm.qmp()
-        .execute("blockdev-add", &json!({ "driver": "raw", "node-name": "late", "read-only": true, "file": file }))?;
-    vm.qmp().execute(
-        "device_add",
-        &json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket", "id": "late" }),
-    )?;
+    plug(&cluster, name, &seed, true)?;
     cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    Ok(())
+}
+
+/// Without the second look, Nomad would be held back until somebody presses the reset button.
+fn waits_for_a_state_disk((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot()?).user_data(LONE_SERVER_DATA);
+    spec.memory_mib = 512;
+    spec.extra = ["-device", "pcie-root-port,id=socket,chassis=9"].map(Into::into).to_vec();
+    let cluster = Cluster::start([spec])?;
+    let line = cluster.wait_console(name, "nomad is not started", cluster.limit(2 * BOOT))?;
+    ensure!(line.contains("no state partition"), "{line}");
+
+    let disk = cluster.lab().directory().join("state.img");
+    std::fs::File::create(&disk)?.set_len(2 << 30)?;
+    plug(&cluster, name, &disk, false)?;
+    cluster.wait_console(name, "the state partition is there", cluster.limit(BOOT))?;
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    server_id(&cluster, name)?;
+    Ok(())
+}
+
+/// Plugs a disk into the slot `socket` of a machine that runs.
+fn plug(cluster: &Cluster, name: &str, file: &std::path::Path, read_only: bool) -> anyhow::Result<()> {
+    let vm = cluster.lab().machine(name).vm()?;
+    let file = json!({ "driver": "file", "filename": file.to_string_lossy() });
+    let node = json!({ "driver": "raw", "node-name": "late", "read-only": read_only, "file": file });
+    vm.qmp().execute("blockdev-add", &node)?;
+    let device = json!({ "driver": "virtio-blk-pci", "drive": "late", "bus": "socket", "id": "late" });
+    vm.qmp().execute("device_add", &device)?;
+    Ok(())
+}
+
+fn metadata_gone_on_reboot((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let url = "http://10.0.5.1/seed/";
+    let spec = lone_server(name, &format!("ds=nocloud;s={url}"))?.medium(SeedMedium::None);
+    let put = |cluster: &Cluster, host: &str| {
+        let site = cluster.lab().services().site();
+        site.put("/seed/user-data", LONE_SERVER_DATA);
+        site.put("/seed/meta-data", &*format!("instance-id: i-1\nlocal-hostname: {host}\n"));
+    };
+    let cluster = Cluster::start([spec])?;
+    put(&cluster, "first");
+    cluster.wait_console(name, "READY role=server name=first", cluster.limit(2 * BOOT))?;
+    let id = server_id(&cluster, name)?;
+
+    let mark = cluster.mark(name);
+    for file in ["user-data", "meta-data"] {
+        cluster.lab().services().site().remove(&format!("/seed/{file}"));
+    }
+    cluster.lab().machine(name).vm()?.reset()?;
+    // The node waits a minute for a source on the network first.
+    cluster.wait_console_after(name, mark, "stale-metadata", cluster.limit(4 * BOOT))?;
+    cluster.wait_console_after(name, mark, "READY role=server name=first", cluster.limit(2 * BOOT))?;
+    ensure!(server_id(&cluster, name)? == id, "another server id without metadata");
+    put(&cluster, "second");
+    cluster.wait_console_after(name, mark, "metadata is there again", cluster.limit(4 * BOOT))?;
+    let line = cluster.wait_console_after(name, mark, "changed: ", cluster.limit(BOOT))?;
+    ensure!(line.contains("the host name (first -> second)"), "{line}");
+    Ok(())
+}
+
+/// A disk with another instance id in another machine: with the ids of the original it would be a second one of it.
+fn cloned_server((): &mut ()) -> anyhow::Result<()> {
+    let (original, copy) = ("server-vm-0", "server-vm-1");
+    let mut specs = [lone_server(original, "")?, lone_server(copy, "")?];
+    for (n, spec) in specs.iter_mut().enumerate() {
+        spec.smbios.uuid = Some(format!("5e7e0000-0000-4000-8000-00000000000{n}"));
+        spec.autostart = n == 0;
+    }
+    let cluster = Cluster::start(specs)?;
+    cluster.wait_console(original, "READY role=server", cluster.limit(BOOT))?;
+    cluster.pull_the_plug(original)?;
+    let disk = |name: &str| cluster.lab().machine(name).disk();
+    std::fs::copy(disk(original), disk(copy))?;
+    cluster.power_on(copy)?;
+    let line = cluster.wait_console(copy, "this disk is a copy", cluster.limit(BOOT))?;
+    ensure!(line.contains("steppe.clone=reset") && line.contains("i-server-vm-1"), "{line}");
+    let status = cluster.console_command(copy, "status")?;
+    ensure!(status.contains("steppe.clone=reset or keep"), "{status}");
+    let processes = cluster.console_command(copy, "ps")?;
+    ensure!(!processes.contains("nomad"), "Nomad runs:\n{processes}");
     Ok(())
 }
 

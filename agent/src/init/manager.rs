@@ -5,16 +5,17 @@ use std::{fs, io, os::fd::AsFd as _, path::Path, time::Duration};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, Signal},
+        signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         time::TimeSpec,
         timer::TimerSetTimeFlags,
         timerfd::{ClockId, Expiration, TimerFd, TimerFlags},
     },
+    unistd::Pid,
 };
 
 use crate::{
-    error, info,
+    error, info, notice,
     notify::{Message, Power},
     paths,
     status::{InitStatus, UnitState, UnitStatus},
@@ -25,13 +26,17 @@ use super::{
     button::{self, Button},
     devices::Devices,
     listener::{Notifications, Strangers},
-    stay,
+    state, stay, system,
     timeline::Timeline,
+    uevent::Uevent,
     units::Units,
 };
 
 /// Signals that init reads. The kernel sends `SIGINT` for Ctrl-Alt-Del; hypervisors' tools send the others.
 const SIGNALS: [Signal; 5] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR, Signal::SIGHUP];
+
+/// From a disk's event to a look at it: its partitions have events of their own right behind it.
+const DISK_SETTLES: Duration = Duration::from_secs(1);
 
 /// How the machine is to end, and who asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub(super) struct Manager {
     /// Why Nomad may not be started, if it may not: said every ten seconds.
     held: Option<String>,
     next_held_message: Option<Duration>,
+    /// When to look for the state again: soon after a disk appeared.
+    next_state: Option<Duration>,
     nomad_wanted: bool,
     request: Option<Request>,
     reported: Vec<u8>,
@@ -119,6 +126,7 @@ impl Manager {
             buttons,
             held,
             next_held_message: None,
+            next_state: None,
             nomad_wanted: false,
             request: None,
             reported: Vec::new(),
@@ -138,7 +146,8 @@ impl Manager {
 
     /// Waits for the next thing to happen, until `limit` (a time, not a duration) at most, and deals with it.
     pub(super) fn step(&mut self, limit: Option<Duration>) {
-        let deadline = [limit, self.units.deadline(), self.next_held_message].into_iter().flatten().min();
+        let deadline =
+            [limit, self.units.deadline(), self.next_held_message, self.next_state].into_iter().flatten().min();
         if let Err(why) = self.arm(deadline) {
             warning!("failed to set the timer: {why}");
         }
@@ -159,6 +168,7 @@ impl Manager {
         }
         self.read_buttons(&ready.buttons);
         self.units.tick();
+        self.try_state();
         self.say_held();
     }
 
@@ -282,8 +292,49 @@ impl Manager {
 
     fn read_events(&mut self) {
         let seen = self.devices.drain();
+        if self.held.is_some() && seen.iter().any(may_be_a_disk) {
+            self.next_state.get_or_insert(sys::boottime() + DISK_SETTLES);
+        }
         if seen.iter().any(|event| event.is_overrun() || (event.action == "add" && event.subsystem == "input")) {
             button::scan(Path::new("/sys"), Path::new("/dev"), &mut self.buttons);
+        }
+    }
+
+    /// Brings the state up when a disk appeared after the boot had gone on without one.
+    fn try_state(&mut self) {
+        if self.next_state.is_none_or(|at| at > sys::boottime()) {
+            return;
+        }
+        self.next_state = None;
+        // What node writes while the directories change below it would be lost; it is started anew with them.
+        let node = self.units.pids(|name| name == "node");
+        let tell = |signal| {
+            for pid in &node {
+                // One that is gone needs no telling.
+                let _ = kill(Pid::from_raw(*pid), signal);
+            }
+        };
+        tell(Signal::SIGSTOP);
+        match state::try_again(&mut self.devices) {
+            Ok(()) => {
+                notice!("the state partition is there: Nomad may be started");
+                self.held = None;
+                (self.nomad_wanted, self.next_held_message) = (false, None);
+                let kept = Path::new(paths::STATE_DIR).join("machine-id");
+                if let Err(why) = system::machine_id(&kept, Path::new("/etc")) {
+                    warning!("failed to make the machine id: {why}");
+                }
+                self.timeline.mark("state");
+                if let Err(why) = self.units.command(&Message::Restart("node".into())) {
+                    error!("failed to start node anew: {why}");
+                }
+                // It holds nothing that would have to be put away, and a stopped process heeds no other signal.
+                tell(Signal::SIGKILL);
+            }
+            Err(why) => {
+                tell(Signal::SIGCONT);
+                self.held = Some(why.to_string());
+            }
         }
     }
 
@@ -308,6 +359,11 @@ impl Manager {
             Err(why) => warning!("failed to write {}: {why}", paths::INIT_STATUS),
         }
     }
+}
+
+/// Whether an event can mean that the state is there now.
+fn may_be_a_disk(event: &Uevent) -> bool {
+    event.is_overrun() || (event.subsystem == "block" && matches!(event.action.as_str(), "add" | "change"))
 }
 
 /// A unit that was asked for and is not started.
@@ -337,4 +393,21 @@ fn write_atomically(path: &Path, text: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     fs::write(&part, text)?;
     fs::rename(part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_that_come_or_change_are_looked_at() {
+        let event = |action: &str, subsystem: &str| Uevent {
+            action: action.into(),
+            subsystem: subsystem.into(),
+            ..Uevent::default()
+        };
+        assert!(may_be_a_disk(&event("add", "block")) && may_be_a_disk(&event("change", "block")));
+        assert!(may_be_a_disk(&event("overrun", "")));
+        assert!(!may_be_a_disk(&event("remove", "block")) && !may_be_a_disk(&event("add", "net")));
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
-    path::Path,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::paths;
+use crate::{paths, warning};
 
 /// Directories that are bound over those of the root with the same name.
 pub(in crate::init) const BOUND: [&str; 4] = ["var", "opt", "srv", "home"];
@@ -65,6 +65,27 @@ pub(super) fn bind() -> Result<(), (&'static str, nix::Error)> {
             .map_err(|why| (name, why))?;
     }
     Ok(())
+}
+
+/// The devices that lie at the state's places now: `/state` and the bound directories.
+pub(super) fn devices() -> Vec<(PathBuf, Option<u64>)> {
+    let places = std::iter::once(paths::STATE.into()).chain(BOUND.iter().map(|name| Path::new("/").join(name)));
+    places.map(|place: PathBuf| (place.clone(), device(&place))).collect()
+}
+
+fn device(place: &Path) -> Option<u64> {
+    fs::metadata(place).ok().map(|meta| meta.dev())
+}
+
+/// Takes away what was mounted over the places since [`devices`] was asked, the bound directories first.
+pub(super) fn uncover(before: &[(PathBuf, Option<u64>)]) {
+    for (place, was) in before.iter().rev() {
+        if device(place) != *was
+            && let Err(why) = umount2(place, MntFlags::MNT_DETACH)
+        {
+            warning!("failed to unmount {}: {why}", place.display());
+        }
+    }
 }
 
 #[cfg(test)]

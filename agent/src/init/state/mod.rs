@@ -51,6 +51,8 @@ const QUIET: Duration = Duration::from_millis(100);
 /// A blank disk that is not the root's is used only when no disk has appeared for this long: nothing but its emptiness
 /// says that it is meant, and the one with the state may be slower.
 const BLANK_QUIET: Duration = Duration::from_secs(3);
+/// Looks of one late attempt, each of which ends early when a disk appears.
+const ATTEMPTS: usize = 5;
 /// Time between two attempts.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -109,6 +111,23 @@ pub(super) fn bring_up(cmdline: &Cmdline, devices: &mut Devices) -> Result<(), S
     result
 }
 
+/// Tries again, when a disk appeared after [`bring_up`] had given up. Until the state partition is mounted nothing changes;
+/// then it lies over what was in memory, so whoever has files open below `/var` and the like has to be started anew.
+pub(super) fn try_again(devices: &mut Devices) -> Result<(), StateError> {
+    let mut found = attempt(devices)?;
+    for _ in 0..ATTEMPTS {
+        if found.is_none() {
+            found = attempt(devices)?;
+        }
+    }
+    let before = layout::devices();
+    let result = use_found(found.ok_or_else(no_room)?);
+    if result.is_err() {
+        layout::uncover(&before);
+    }
+    result
+}
+
 fn in_memory() -> Result<(), StateError> {
     mount(Some("tmpfs"), paths::STATE, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755"))
         .map_err(|source| StateError::Mount { device: "tmpfs".into(), source })?;
@@ -121,7 +140,11 @@ fn finish() -> Result<(), StateError> {
 }
 
 fn on_disk(devices: &mut Devices) -> Result<(), StateError> {
-    let mut found = find_or_create(devices)?;
+    use_found(find_or_create(devices)?)
+}
+
+/// Checks or makes the file system and puts it in its places.
+fn use_found(mut found: Found) -> Result<(), StateError> {
     let device = found.disk.partition_node(found.partition.number);
     let content = read_head(&device).map(|head| probe::probe(&head));
     let content = content.map_err(|source| StateError::Open { path: device.clone(), source })?;
