@@ -20,6 +20,8 @@ mod sys;
 mod testing;
 pub mod time;
 pub mod userdata;
+pub mod volumes;
+pub mod zone;
 
 use std::{path::Path, process::ExitCode, sync::Arc, thread};
 

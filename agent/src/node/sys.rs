@@ -123,3 +123,17 @@ pub(super) fn random() -> u32 {
     // A kernel without the flag: the clock's nanoseconds differ enough between machines.
     u32::try_from(super::clock::now().as_nanos() & 0xffff_ffff).unwrap_or(1)
 }
+
+/// Uses a device or a file as swap space.
+///
+/// # Errors
+/// Those of `swapon(2)`.
+pub(super) fn swap_on(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a C string that lives through the call.
+    match unsafe { libc::swapon(path.as_ptr(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -8,4 +8,4 @@ mod write;
 
 pub use atomic::{FileError, write_atomically};
 pub use owner::{Accounts, Owner};
-pub use write::{Note, apply};
+pub use write::{Note, apply, make_directory};

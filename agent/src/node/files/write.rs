@@ -134,6 +134,14 @@ pub(super) fn directories(root: &Path, path: &str, owner: Owner) -> Result<(), F
     Ok(())
 }
 
+/// Makes a directory of root's and those above it, unless they are there; never through a symbolic link.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_directory(root: &Path, path: &str) -> Result<(), FileError> {
+    directories(root, path, Owner { uid: 0, gid: 0 })
+}
+
 /// Gives a path to its owner. Where this process is not root (a desk, a test) everything belongs to whoever runs it.
 pub(super) fn chown(path: &Path, owner: Owner) -> Result<(), FileError> {
     if !nix::unistd::geteuid().is_root() {
@@ -158,6 +166,7 @@ mod tests {
             mode: 0o644,
             append: false,
             defer: false,
+            source: None,
             at: Position::START,
             part: None,
         }

@@ -19,6 +19,7 @@ impl Steward {
             self.set_hostname(hostname);
         }
         self.run_steps(&plan.commands.early, &Metadata::default());
+        self.apply_system(plan).map_err(|error| error.to_string())?;
         let notes = files::apply(&self.root, &plan.files, &Accounts::read(&self.root)).map_err(|e| e.to_string())?;
         for note in notes {
             warning!("{}: {}", note.path, note.message);

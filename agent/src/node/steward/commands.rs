@@ -22,15 +22,16 @@ use crate::{
 
 impl Steward {
     /// Does what `runcmd` asks for, once there is an address; nothing when it asks for nothing. The error holds what is
-    /// wrong with Nomad's configuration as the commands left it.
+    /// wrong with Nomad's configuration as the commands, or the servers that files came from, left it.
     pub(super) fn run_commands(&mut self, plan: &mut Plan, metadata: &Metadata) -> Result<(), Vec<String>> {
-        if plan.commands.late.is_empty() {
+        if !plan.commands.late.is_empty() {
+            self.await_address();
+            self.run_steps(&plan.commands.late, metadata);
+            let count = plan.commands.late.len();
+            notice!("runcmd: {count} {} done", if count == 1 { "step" } else { "steps" });
+        } else if plan.files.iter().all(|file| file.source.is_none()) {
             return Ok(());
         }
-        self.await_address();
-        self.run_steps(&plan.commands.late, metadata);
-        let count = plan.commands.late.len();
-        notice!("runcmd: {count} {} done", if count == 1 { "step" } else { "steps" });
         let report = check::check(&self.files_of_nomad(plan), &plan.launch, self.facts.role);
         plan.nomad = report.summary;
         let refused: Vec<_> = report.findings.iter().filter(|f| f.verdict == Verdict::Refused).collect();

@@ -9,12 +9,14 @@ mod clock;
 mod commands;
 mod complain;
 mod find;
+mod finish;
 mod include;
 mod launch;
 mod look;
 mod readdress;
 mod recognise;
 mod relook;
+mod system;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -85,6 +87,7 @@ impl Steward {
                 self.complain(&Trouble::Copied(why), &plan, &found.seed);
                 continue;
             }
+            self.fetch_files(&mut plan);
             if !self.apply_patiently(&plan, &found.seed) {
                 continue;
             }

@@ -293,6 +293,82 @@ fn the_roles_promise_is_kept_behind_commands_too() {
     assert!(!below(machine.root.path(), "/run/steppe/units/nomad.json").exists());
 }
 
+/// A reboot that is asked for once must not come again at each boot.
+#[test]
+fn what_is_to_be_done_once_is_done_once() {
+    let nomad = healthy_server();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&calls);
+    let home = serve(move |path| {
+        heard.lock().unwrap().push(path.to_owned());
+        (200, String::new())
+    });
+    let more = format!(
+        "phone_home: {{url: 'http://{}/$INSTANCE_ID', post: [hostname]}}\npower_state: {{mode: reboot}}\n",
+        home.address()
+    );
+    let (seed, _) = seed(&(user_data(nomad.address().port()) + &more));
+    let first = Machine::new();
+    first.give_lease();
+    first.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    first.messages_until(&Message::Power(notify::Power::Reboot));
+    let done = |name: &str| below(first.root.path(), "/state/steppe/done").join(name);
+    first.until(|_| done("phone-home").exists());
+    assert_eq!(
+        (calls.lock().unwrap().as_slice(), fs::read_to_string(done("power-state")).unwrap().as_str()),
+        (&["/i-1".to_owned()][..], "i-1")
+    );
+
+    let second = Machine::new();
+    fs::rename(first.root.path().join("state"), second.root.path().join("state")).unwrap();
+    second.give_lease();
+    second.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    second.messages_until(&Message::Ready);
+    second.init.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut datagram = [0; 4096];
+    while let Ok(length) = second.init.recv(&mut datagram) {
+        assert!(!notify::parse(&datagram[..length]).contains(&Message::Power(notify::Power::Reboot)));
+    }
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn authorities_and_the_time_zone_are_the_plans() {
+    let nomad = healthy_server();
+    let more = "ca_certs: {trusted: [\"-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----\"]}\ntimezone: Mars/Olympus\n";
+    let (seed, _) = seed(&(user_data(nomad.address().port()) + more));
+    let machine = Machine::new();
+    let template = below(machine.root.path(), "/usr/share/steppe/etc/ssl/certs");
+    fs::create_dir_all(&template).unwrap();
+    fs::write(template.join("ca-certificates.crt"), "the image's\n").unwrap();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.messages_until(&Message::Ready);
+    let bundle = machine.read("/etc/ssl/certs/ca-certificates.crt");
+    assert!(bundle.starts_with("the image's\n-----BEGIN") && bundle.ends_with("-----\n"), "{bundle}");
+    let findings = machine.status().findings;
+    assert!(findings.iter().any(|f| f.starts_with("timezone: the image has no zone Mars/Olympus")), "{findings:?}");
+}
+
+#[test]
+fn a_file_is_fetched_and_held_against_the_role() {
+    let nomad = healthy_server();
+    let text = Arc::new(Mutex::new(String::from("client { enabled = true }")));
+    let shown = Arc::clone(&text);
+    let files = serve(move |_| (200, shown.lock().unwrap().clone()));
+    let more = format!("- path: /etc/nomad.d/more.hcl\n  source: {{uri: 'http://{}/x'}}\n", files.address());
+    let (seed, data) = seed(&(user_data(nomad.address().port()) + &more));
+    let machine = Machine::new();
+    machine.give_lease();
+    machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/", seed.address()));
+    machine.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    *text.lock().unwrap() = "region = \"eu\"".into();
+    let changed = data.lock().unwrap().clone() + "# again\n";
+    *data.lock().unwrap() = changed;
+    machine.messages_until(&Message::Ready);
+    assert_eq!(machine.read("/etc/nomad.d/more.hcl"), "region = \"eu\"");
+}
+
 /// The second boot has no metadata at all (and a volume would have to appear in 2 s): the last good seed is used.
 #[test]
 fn without_metadata_the_last_good_seed_is_used_and_said_to_be_stale() {

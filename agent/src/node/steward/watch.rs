@@ -21,6 +21,7 @@ use crate::{
             owner, secret,
         },
         report::Waiting,
+        seed::Seed,
         userdata::Plan,
     },
     notice,
@@ -50,7 +51,13 @@ const CLOCK: Duration = Duration::from_secs(3600);
 impl Steward {
     /// Runs for ever.
     pub(super) fn watch(&mut self, plan: &Plan, found: Found) -> ! {
-        let platform = found.seed.platform.clone();
+        // Who the machine is; the user-data is not needed any more.
+        let who = Seed {
+            platform: found.seed.platform.clone(),
+            source: found.seed.source.clone(),
+            metadata: found.seed.metadata.clone(),
+            ..Seed::default()
+        };
         let mut known = self.keep_looking(found);
         let endpoint = Endpoint::of(&plan.nomad);
         let mut guard = plan
@@ -82,7 +89,7 @@ impl Steward {
                 flushed = true;
                 self.flush_state();
             }
-            self.tell(plan, &platform, &health, was_well);
+            self.tell(plan, &who, &health, was_well);
             match &health {
                 Health::Well { .. } => waiting = Waiting::default(),
                 Health::Awaits { what, .. } => waiting.tick(what),
@@ -152,7 +159,7 @@ impl Steward {
     }
 
     /// Says what changed.
-    fn tell(&mut self, plan: &Plan, platform: &str, health: &Health, was_well: Option<bool>) {
+    fn tell(&mut self, plan: &Plan, who: &Seed, health: &Health, was_well: Option<bool>) {
         match health {
             Health::Well { leader, proof } => {
                 self.report.awaits(None);
@@ -164,7 +171,7 @@ impl Steward {
                 });
                 let first = self.report.status().ready_at_ms.is_none();
                 if first {
-                    self.ready(plan, platform, *proof);
+                    self.ready(plan, who, *proof);
                 } else if was_well == Some(false) {
                     notice!("Nomad is well again");
                 }
@@ -193,7 +200,7 @@ impl Steward {
     }
 
     /// The line that the whole boot is for; once.
-    fn ready(&mut self, plan: &Plan, platform: &str, proof: Proof) {
+    fn ready(&mut self, plan: &Plan, who: &Seed, proof: Proof) {
         self.flush_state();
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
@@ -209,7 +216,8 @@ impl Steward {
             if proof == Proof::Role { String::new() } else { format!(" health={}", proof.word()) }
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
-        self.announce_ready(platform);
+        self.announce_ready(&who.platform);
+        self.finish(plan, &who.metadata, &who.source);
     }
 }
 

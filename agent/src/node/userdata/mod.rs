@@ -3,10 +3,13 @@
 //! Pure: the same code is `builder check`. [`Plan::from_seed`] is the way in; what it has to fetch it gets from a
 //! function that it is given.
 
+mod ca_certs;
 pub mod commands;
 mod config;
 mod decode;
+mod disks;
 mod finding;
+mod finish;
 mod format;
 mod hostname;
 mod hosts;
@@ -17,17 +20,22 @@ mod ntp;
 mod parts;
 mod plan;
 mod service;
+mod system;
 mod texts;
 mod write_files;
 pub mod yaml;
 
+pub use ca_certs::CaCerts;
 pub(in crate::node) use decode::{base64, gunzip};
+pub use disks::{Device, Disks, FileSystem, FsSetup, Mount, Slot, Source as MountSource, Swap, TableSetup};
 pub use finding::{Finding, Position, Verdict};
+pub use finish::{Finish, PhoneHome, PowerState, substitute};
 pub use format::{Format, FormatError};
 pub use hostname::{Names, names};
 pub use hosts::HostsMode;
 pub(in crate::node) use keys::nearest;
 pub use ntp::Ntp;
 pub use parts::{Fetch, Include};
-pub use plan::{Contents, File, Plan};
+pub use plan::{Contents, File, Plan, Source};
 pub use service::{Launch, environment};
+pub use system::Resolver;

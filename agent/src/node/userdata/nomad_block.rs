@@ -138,6 +138,7 @@ fn file(node: &Node, path: &str, content: Vec<u8>) -> File {
         mode: 0o640,
         append: false,
         defer: false,
+        source: None,
         at: node.at,
         part: None,
     }

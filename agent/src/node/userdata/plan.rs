@@ -6,14 +6,18 @@ use serde::{Serialize, Serializer};
 
 use super::{
     Ntp,
+    ca_certs::{self, CaCerts},
     commands::{self, Commands},
     config,
+    disks::{self, Disks},
     finding::{Finding, Position, Verdict},
+    finish::{self, Finish},
     hostname,
     hosts::{self, HostsMode},
     keys, nomad_block, ntp,
     parts::Fetch,
     service::{self, Launch, UnitFile},
+    system::{self, Resolver},
     texts::{Texts, USER_DATA},
     write_files, yaml,
 };
@@ -59,11 +63,29 @@ pub struct File {
     pub append: bool,
     /// After all that are not deferred.
     pub defer: bool,
+    /// Where the content is fetched; what is fetched takes the place of [`File::content`].
+    #[serde(skip)]
+    pub source: Option<Source>,
     /// Where the content stands in the user-data, or in [`File::part`].
     pub at: Position,
     /// The part that it stands in, as in [`Finding::part`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+}
+
+/// An address that a file's content is fetched from. It and the headers may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Source {
+    /// By http.
+    pub uri: String,
+    /// Names and values of header lines.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<an address>")
+    }
 }
 
 /// Everything that a node does because of its metadata. As JSON it shows no content of files.
@@ -91,6 +113,21 @@ pub struct Plan {
     /// The token that introduces a client to its servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intro_token: Option<Contents>,
+    /// Whom it trusts.
+    pub ca_certs: CaCerts,
+    /// Its time zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Bytes for its random number generator.
+    pub random_seed: Contents,
+    /// What `/etc/resolv.conf` says instead of what the network says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Resolver>,
+    /// What is done once, when Nomad is healthy.
+    pub finish: Finish,
+    /// Other disks.
+    #[serde(skip_serializing_if = "Disks::is_empty")]
+    pub disks: Disks,
     /// What the files say about Nomad.
     pub nomad: check::Summary,
     /// What is said about each key.
@@ -126,6 +163,13 @@ impl Plan {
         plan.files.sort_by_key(|file| file.defer);
         read_units(&mut plan.files, &mut plan.launch, findings);
         plan.ntp = ntp::ntp(root, findings);
+        plan.ca_certs = ca_certs::ca_certs(root, findings);
+        plan.timezone = system::timezone(root, findings);
+        plan.random_seed = system::random_seed(root, findings);
+        plan.random_seed.0.extend_from_slice(&metadata.random_seed);
+        plan.resolver = system::resolver(root, findings);
+        plan.finish = finish::finish(root, findings);
+        plan.disks = disks::disks(root, findings);
         plan.commands = commands::commands(root, findings);
         if let Some(name) = &plan.commands.hostname {
             plan.hostname = Some(name.clone());

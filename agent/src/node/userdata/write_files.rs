@@ -4,7 +4,7 @@ use super::{
     decode::{Encoding, base64, decode},
     finding::{Finding, Position, Verdict},
     keys::{flag, nearest},
-    plan::{Contents, File},
+    plan::{Contents, File, Source},
     service::unit_file,
     yaml::{Kind, Node},
 };
@@ -23,6 +23,24 @@ pub(super) fn write_files(config: Option<&Node>, findings: &mut Vec<Finding>) ->
         return vec![];
     };
     items.iter().enumerate().filter_map(|(n, item)| file(n, item, findings)).collect()
+}
+
+/// `{uri: ..., headers: {...}}`.
+fn source(node: &Node) -> Result<Source, &'static str> {
+    let uri = node.get("uri").and_then(Node::text).ok_or("must be a map with a uri")?;
+    if !uri.starts_with("http://") {
+        // The address itself may be a secret.
+        return Err("its uri must begin with http:// (there is no TLS): put the text into content");
+    }
+    let header = |(name, value): &(Node, Node)| Some((name.text()?.to_owned(), value.text()?.to_owned()));
+    let headers = match node.get("headers").filter(|headers| !headers.is_null()) {
+        None => Vec::new(),
+        Some(headers) => {
+            let read = headers.mapping().and_then(|entries| entries.iter().map(header).collect());
+            read.ok_or("its headers must be a map of strings")?
+        }
+    };
+    Ok(Source { uri: uri.to_owned(), headers })
 }
 
 fn file(n: usize, item: &Node, findings: &mut Vec<Finding>) -> Option<File> {
@@ -44,13 +62,16 @@ fn file(n: usize, item: &Node, findings: &mut Vec<Finding>) -> Option<File> {
     let mut refuse = |at: Position, name: &str, message: String| {
         findings.push(Finding::new(Verdict::Refused, at, key(name), message));
     };
-    if let Some(source) = item.get("source").filter(|s| !s.is_null()) {
-        refuse(
-            source.at,
-            "source",
-            "files are not fetched by this version of Steppe: put the text into content".into(),
-        );
-    }
+    let source = match item.get("source").filter(|s| !s.is_null()) {
+        None => None,
+        Some(node) => match source(node) {
+            Ok(source) => Some(source),
+            Err(why) => {
+                refuse(node.at, "source", why.into());
+                None
+            }
+        },
+    };
     let path = match item.get("path").and_then(Node::text) {
         // Never written: they are read for what they say of Nomad.
         Some(path) if unit_file(path).is_some() => Some(path.to_owned()),
@@ -120,7 +141,7 @@ fn file(n: usize, item: &Node, findings: &mut Vec<Finding>) -> Option<File> {
         return None;
     }
     let at = item.get("content").map_or(item.at, |c| c.at);
-    Some(File { path: path?, content: Contents(content?), user, group, mode, append, defer, at, part: None })
+    Some(File { path: path?, content: Contents(content?), user, group, mode, append, defer, source, at, part: None })
 }
 
 /// A string is octal (`0640`, `640`, `0o640`); a number is taken as it is, as cloud-init takes it, so that YAML's
@@ -208,7 +229,7 @@ mod tests {
             ("write_files:\n- {path: /etc/a, encoding: rot13}\n", "write_files[0].encoding"),
             ("write_files:\n- {path: /etc/a, encoding: b64, content: '*'}\n", "write_files[0].content: not base64"),
             ("write_files:\n- {path: /etc/a, contents: x}\n", "did you mean content?"),
-            ("write_files:\n- {path: /etc/a, source: {uri: 'http://x'}}\n", "write_files[0].source"),
+            ("write_files:\n- {path: /etc/a, source: {uri: 'https://x'}}\n", "write_files[0].source: its uri"),
             ("write_files:\n- {path: /etc/a, owner: 'a:b:c'}\n", "write_files[0].owner"),
         ] {
             let (files, findings) = of(text);

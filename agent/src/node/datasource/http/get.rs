@@ -33,6 +33,23 @@ impl Get {
     pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>, HttpError> {
         self.0.find(url, &[])
     }
+
+    /// The same with header lines of the user's.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_with(&self, url: &str, headers: super::Headers<'_>) -> Result<Option<Vec<u8>>, HttpError> {
+        self.0.find(url, headers)
+    }
+
+    /// Posts a form (`application/x-www-form-urlencoded`).
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is none.
+    pub fn post_form(&self, url: &str, body: &str) -> Result<(), HttpError> {
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.0.ask(super::Method::Post, url, &headers, body.as_bytes()).map(drop)
+    }
 }
 
 /// Where a redirect leads, when it stays on the host.
