@@ -318,3 +318,16 @@ pub fn ignore(which: Signal) -> nix::Result<()> {
     // SAFETY: ignoring a signal installs no handler.
     unsafe { signal(which, SigHandler::SigIgn) }.map(drop)
 }
+
+/// Takes swap space out of use.
+///
+/// # Errors
+/// Those of `swapoff(2)`.
+pub fn swap_off(path: &str) -> io::Result<()> {
+    let path = std::ffi::CString::new(path)?;
+    // SAFETY: `path` is a C string that lives through the call.
+    match unsafe { libc::swapoff(path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -8,7 +8,7 @@ use nix::{
     unistd::sync,
 };
 
-use crate::warning;
+use crate::{sys, warning};
 
 use super::mountinfo::{self, Mount, lies_below};
 
@@ -25,8 +25,19 @@ pub fn plan(mounts: &[Mount]) -> Vec<&Mount> {
     mounts.iter().filter(wanted).rev().collect()
 }
 
+/// Files and devices that memory is moved out to (`/proc/swaps`).
+fn swaps(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).filter(|path| path.starts_with('/'))
+}
+
 /// Unmounts what can be unmounted and makes the rest read-only. Returns the targets that stayed.
 pub(super) fn all() -> Vec<String> {
+    // A swap file keeps its file system busy.
+    for path in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
+        if let Err(why) = sys::swap_off(path) {
+            warning!("failed to take {path} out of use: {why}");
+        }
+    }
     sync();
     for _ in 0..ROUNDS {
         let mounts = current();
@@ -61,6 +72,13 @@ fn remount_read_only(target: &str) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn swap_space_by_its_path() {
+        let text = "Filename\t\tType\t\tSize\tUsed\tPriority\n/var/swap.img file 1 0 -2\n/dev/vdb2 partition 1 0 -3\n";
+        assert_eq!(swaps(text).collect::<Vec<_>>(), ["/var/swap.img", "/dev/vdb2"]);
+        assert_eq!(swaps("").count(), 0);
+    }
 
     #[test]
     fn the_latest_first_and_nothing_of_the_system() {

@@ -18,6 +18,7 @@ impl Steward {
         if let Some(hostname) = &plan.hostname {
             self.set_hostname(hostname);
         }
+        self.apply_disks(plan)?;
         self.run_steps(&plan.commands.early, &Metadata::default());
         self.apply_system(plan).map_err(|error| error.to_string())?;
         let notes = files::apply(&self.root, &plan.files, &Accounts::read(&self.root)).map_err(|e| e.to_string())?;

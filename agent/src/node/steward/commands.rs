@@ -96,7 +96,7 @@ impl Steward {
 }
 
 /// Asks init, unless the module is there by now.
-fn load_module(root: &Path, name: &str) -> Result<(), String> {
+pub(super) fn load_module(root: &Path, name: &str) -> Result<(), String> {
     if root.join("sys/module").join(name).exists() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use crate::{
         datasource::Get,
         files::{FileError, write_atomically},
         userdata::{Contents, Plan},
-        zone,
+        volumes, zone,
     },
     notice, paths, warning,
 };
@@ -40,6 +40,34 @@ impl Steward {
         }
         if !plan.random_seed.0.is_empty() {
             self.stir(&plan.random_seed);
+        }
+        Ok(())
+    }
+
+    /// What comes before everything else that is written: files may belong onto these disks.
+    pub(super) fn apply_disks(&mut self, plan: &Plan) -> Result<(), String> {
+        if plan.disks.is_empty() {
+            return Ok(());
+        }
+        let root = self.root.clone();
+        let shared = &self.shared;
+        let wait = |time: Duration| {
+            let devices = shared.view().devices;
+            shared.wait(time, |view| (view.devices != devices).then_some(()));
+        };
+        let machine = volumes::Machine {
+            root: &root,
+            wait: &wait,
+            load_module: &|name| {
+                // Built in or absent: the mount itself tells.
+                let _ = super::commands::load_module(&root, name);
+            },
+            now: &crate::node::clock::now,
+        };
+        let notes = volumes::apply(&machine, &plan.disks).map_err(|error| error.to_string())?;
+        for note in notes {
+            warning!("{note}");
+            self.report.update(|status| status.findings.push(note));
         }
         Ok(())
     }

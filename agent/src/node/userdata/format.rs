@@ -41,8 +41,8 @@ pub enum FormatError {
     UnknownType(String),
 }
 
-const SCRIPT: &str =
-    "there is no shell in this image; put files into `write_files` of a #cloud-config, Nomad starts by itself";
+const SCRIPT: &str = "there is no shell in this image; `builder convert` makes a #cloud-config of its files, and Nomad starts by \
+                      itself";
 const REWRITE: &str = "write a #cloud-config";
 const HEADER: &str = "the first line must be exactly `#cloud-config`";
 
@@ -245,10 +245,10 @@ mod tests {
     #[test]
     fn known_formats_are_refused_by_name_with_the_way_out() {
         for (text, name, way_out) in [
-            ("#!/bin/bash\necho", "script", "write_files"),
-            ("#ps1_sysnative\n", "PowerShell", "write_files"),
-            ("#cloud-boothook\n", "boothook", "write_files"),
-            ("#part-handler\n", "part-handler", "write_files"),
+            ("#!/bin/bash\necho", "script", "builder convert"),
+            ("#ps1_sysnative\n", "PowerShell", "builder convert"),
+            ("#cloud-boothook\n", "boothook", "builder convert"),
+            ("#part-handler\n", "part-handler", "builder convert"),
             ("#cloud-config-jsonp\n[]", "jsonp", "merge_how"),
             ("{\n  \"ignition\": {}}", "Ignition", "#cloud-config"),
             ("variant: flatcar\n", "Butane", "#cloud-config"),

@@ -131,7 +131,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("vendor_data", Handled),
     ("vendor_data2", Handled),
     ("version", Ignored("a note for people")),
-    ("wireguard", Refused(LATER)),
+    ("wireguard", RefusedUnlessEmpty(LATER)),
     ("write_files", Handled),
     ("yum_repo_dir", Ignored(PACKAGES)),
     ("yum_repos", Ignored(PACKAGES)),
@@ -244,8 +244,8 @@ mod tests {
         assert!(
             judged("users: [default]\npackage_update: true\nssh_pwauth: no").iter().all(|f| f.starts_with("ignored"))
         );
-        assert!(judged("mounts: [[a, b]]")[0].starts_with("refused"));
-        assert!(judged("mounts: []")[0].starts_with("ignored"));
+        assert!(judged("wireguard: {a: b}")[0].starts_with("refused"));
+        assert!(judged("wireguard: {}")[0].starts_with("ignored"));
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub mod yaml;
 
 pub use ca_certs::CaCerts;
 pub(in crate::node) use decode::{base64, gunzip};
-pub use disks::{Device, Disks, FileSystem, FsSetup, Mount, Slot, Source as MountSource, Swap, TableSetup};
+pub use disks::{
+    Device, Disks, FileSystem, FsSetup, Layout, Mount, Size as SwapSize, Slot, Source as MountSource, Swap, TableSetup,
+};
 pub use finding::{Finding, Position, Verdict};
 pub use finish::{Finish, PhoneHome, PowerState, substitute};
 pub use format::{Format, FormatError};

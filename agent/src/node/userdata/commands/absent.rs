@@ -4,6 +4,26 @@ use super::{packages, program_name};
 
 /// Services that a unit of this image stands for.
 const SERVICES: [&str; 2] = ["nomad", "nomad.service"];
+/// Services that a distribution has for people and for itself, and that a node does without: what they are for is done
+/// by the agent, or has no object here. A guard (a firewall) is not among them.
+pub(super) const SPARE: [&str; 15] = [
+    "chrony",
+    "chronyd",
+    "cron",
+    "fail2ban",
+    "multipathd",
+    "ntp",
+    "qemu-guest-agent",
+    "rsyslog",
+    "snapd",
+    "ssh",
+    "sshd",
+    "systemd-networkd",
+    "systemd-resolved",
+    "systemd-timesyncd",
+    "unattended-upgrades",
+];
+
 /// Programs that print and change nothing.
 const PRINTERS: [&str; 24] = [
     "arch",
@@ -84,8 +104,12 @@ fn systemctl(args: &[&str]) -> Option<&'static str> {
         "enable" | "start" | "restart" | "reload" | "status" | "is-active" | "is-enabled" | "try-restart"
         | "unmask" | "reload-or-restart" | "show" => {
             let units: Vec<_> = words.collect();
-            let known = !units.is_empty() && units.iter().all(|unit| SERVICES.contains(unit));
-            known.then_some("Nomad starts by itself, after the files are written")
+            let spare = |unit: &str| SPARE.contains(&unit.trim_end_matches(".service"));
+            if units.is_empty() || !units.iter().all(|unit| SERVICES.contains(unit) || spare(unit)) {
+                return None;
+            }
+            let nomad = units.iter().any(|unit| SERVICES.contains(unit));
+            Some(if nomad { "Nomad starts by itself, after the files are written" } else { "a node does without it" })
         }
         "stop" | "disable" | "mask" => {
             let units: Vec<_> = words.collect();

@@ -1,6 +1,7 @@
 //! Package managers, their repositories, and downloads of what the image holds: none of it has anything to do here.
 
 use super::{
+    absent::SPARE,
     program_name,
     shell::{Simple, Statement},
     state::State,
@@ -56,6 +57,8 @@ fn package(name: &str) -> (Verdict, String) {
     let plain = plain(name);
     if SCRIPT_TOOLS.contains(&plain) {
         (Verdict::Ignored, format!("{plain}: a tool for scripts, and no script runs here"))
+    } else if SPARE.contains(&plain) || matches!(plain, "openssh-server" | "cloud-guest-utils" | "cloud-init") {
+        (Verdict::Ignored, format!("{plain}: a node does without it"))
     } else if PRESENT.contains(&plain) {
         (Verdict::Ignored, format!("{plain} is in the image; its version is the image's"))
     } else {
