@@ -1,5 +1,6 @@
-//! ISO 9660 volumes (ECMA-119) with Rock Ridge and Joliet names, as `genisoimage -J -R` makes them for clouds: one directory of files.
+//! ISO 9660 volumes (ECMA-119) with Rock Ridge and Joliet names, as `genisoimage -J -R` makes them for clouds.
 
+use super::directories;
 use std::io;
 
 const SECTOR: usize = 2048;
@@ -8,41 +9,32 @@ const SECTOR: usize = 2048;
 const PRIMARY: usize = 16;
 const JOLIET: usize = 17;
 const TERMINATOR: usize = 18;
-/// Four path tables: little and big endian for each of the two trees.
+/// Four path tables of a sector: little and big endian for each of the two trees.
 const PATH_TABLES: usize = 19;
 const DIRECTORIES: usize = 23;
-
-/// A path table with the root alone.
-const PATH_TABLE_LENGTH: u32 = 10;
 
 /// Midnight of 1980-01-01, as directories and as volumes have it: the same input must give the same bytes.
 const RECORD_TIME: [u8; 7] = [80, 1, 1, 0, 0, 0, 0];
 const VOLUME_TIME: &[u8; 17] = b"1980010100000000\0";
 
-/// An ISO 9660 volume with the given files in its root, the same bytes for the same input.
+/// An ISO 9660 volume with the given files, the same bytes for the same input. A slash in a name makes a directory.
 ///
 /// # Errors
-/// When the label or a name is longer than the format allows (16 and 64 characters), or two names are the same in it.
+/// When the label or a name is longer than the format allows (16 and 64 characters), two names are the same in it, or there
+/// are more directories than their table has room for.
 pub fn iso9660(label: &str, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
-    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
     if label.is_empty() || label.len() > 16 || !label.is_ascii() {
         return Err(invalid(format!("the label {label:?} is not 1 to 16 ASCII characters")));
     }
-    if let Some((name, _)) = files.iter().find(|(name, _)| name.is_empty() || name.len() > 64 || !name.is_ascii()) {
-        return Err(invalid(format!("the name {name:?} is not 1 to 64 ASCII characters")));
+    let names = files.iter().flat_map(|(path, _)| path.split('/').map(move |name| (*path, name)));
+    if let Some((path, _)) = names.clone().find(|(_, name)| name.is_empty() || name.len() > 64 || !name.is_ascii()) {
+        return Err(invalid(format!("a name in {path:?} is not 1 to 64 ASCII characters")));
     }
-    let mut names: Vec<String> = files.iter().map(|(name, _)| plain_name(name)).collect();
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(invalid(format!("two files have one plain ISO name, of {names:?}")));
-    }
-
     // The places of files do not change the length of directories, so that these can be laid out first.
     let nowhere = vec![0; files.len()];
-    let [primary_length, joliet_length] =
-        [Tree::Primary, Tree::Joliet].map(|tree| tree.directory(0, 0, files, &nowhere).len());
-    let joliet_directory = DIRECTORIES + primary_length / SECTOR;
-    let mut next = joliet_directory + joliet_length / SECTOR;
+    let [mut primary, mut joliet] = [Tree::new(Names::Plain, files)?, Tree::new(Names::Joliet, files)?];
+    let joliet_place = primary.place(DIRECTORIES, files, &nowhere)?;
+    let mut next = joliet.place(joliet_place, files, &nowhere)?;
     let mut places = Vec::new();
     for (_, content) in files {
         places.push(number(next)?);
@@ -53,21 +45,29 @@ pub fn iso9660(label: &str, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
 
     let mut image = vec![0; total * SECTOR];
     let mut put = |sector: usize, bytes: &[u8]| image[sector * SECTOR..][..bytes.len()].copy_from_slice(bytes);
-    let (primary, joliet) = (number(DIRECTORIES)?, number(joliet_directory)?);
-    let (primary_bytes, joliet_bytes) = (number(primary_length)?, number(joliet_length)?);
-    put(PRIMARY, &Tree::Primary.descriptor(label, number(total)?, primary, primary_bytes));
-    put(JOLIET, &Tree::Joliet.descriptor(label, number(total)?, joliet, joliet_bytes));
     put(TERMINATOR, b"\xffCD001\x01");
-    for (index, root) in [primary, joliet].into_iter().enumerate() {
-        put(PATH_TABLES + 2 * index, &path_table(root.to_le_bytes(), 1_u16.to_le_bytes()));
-        put(PATH_TABLES + 2 * index + 1, &path_table(root.to_be_bytes(), 1_u16.to_be_bytes()));
+    for (index, (descriptor, tree)) in [(PRIMARY, &primary), (JOLIET, &joliet)].into_iter().enumerate() {
+        let tables =
+            [tree.path_table(u32::to_le_bytes, u16::to_le_bytes), tree.path_table(u32::to_be_bytes, u16::to_be_bytes)];
+        if tables[0].len() > SECTOR {
+            return Err(invalid("too many directories".to_owned()));
+        }
+        put(descriptor, &tree.descriptor(label, number(total)?, number(tables[0].len())?));
+        put(PATH_TABLES + 2 * index, &tables[0]);
+        put(PATH_TABLES + 2 * index + 1, &tables[1]);
+        for directory in 0..tree.directories.len() {
+            let place = usize::try_from(tree.directories[directory].place).unwrap_or_default();
+            put(place, &tree.directory(directory, files, &places));
+        }
     }
-    put(DIRECTORIES, &Tree::Primary.directory(primary, primary_bytes, files, &places));
-    put(joliet_directory, &Tree::Joliet.directory(joliet, joliet_bytes, files, &places));
     for ((_, content), place) in files.iter().zip(places) {
         put(usize::try_from(place).unwrap_or_default(), content);
     }
     Ok(image)
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 fn number(value: usize) -> io::Result<u32> {
@@ -76,33 +76,118 @@ fn number(value: usize) -> io::Result<u32> {
 
 /// Two directory trees lead to the same files: one with plain names, to which Rock Ridge adds the real ones, and one in UCS-2.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tree {
-    Primary,
+enum Names {
+    Plain,
     Joliet,
 }
 
-impl Tree {
+impl Names {
+    /// A file's name in a directory.
+    fn file(self, name: &str) -> Vec<u8> {
+        match self {
+            Self::Plain => plain_name(name).into_bytes(),
+            Self::Joliet => ucs2(name),
+        }
+    }
+
+    /// A directory's name in the one above.
+    fn directory(self, name: &str) -> Vec<u8> {
+        match self {
+            Self::Plain => legal(name, 31).into_bytes(),
+            Self::Joliet => ucs2(name),
+        }
+    }
+
+    /// Text padded with spaces.
+    fn text(self, text: &str, length: usize) -> Vec<u8> {
+        match self {
+            Self::Plain => format!("{text:length$}").into_bytes(),
+            Self::Joliet => {
+                let mut bytes = ucs2(&format!("{text:width$}", width = length / 2));
+                bytes.resize(length, 0);
+                bytes
+            }
+        }
+    }
+}
+
+/// A directory with its place and length.
+struct Directory<'a> {
+    /// Nothing for the root.
+    path: &'a str,
+    /// The index of the one above; the root is in itself.
+    parent: usize,
+    place: u32,
+    length: u32,
+}
+
+impl<'a> Directory<'a> {
+    fn name(&self) -> &'a str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+struct Tree<'a> {
+    names: Names,
+    /// In the order of the path table: by depth, by the one above, by name. The root is the first.
+    directories: Vec<Directory<'a>>,
+}
+
+impl<'a> Tree<'a> {
+    /// The directories, without places.
+    fn new(names: Names, files: &[(&'a str, &[u8])]) -> io::Result<Self> {
+        let mut paths: Vec<&str> = directories(files).into_iter().collect();
+        let key = |path: &str| path.split('/').map(|name| names.directory(name)).collect::<Vec<_>>();
+        // By depth, and then name by name from the root: in a path table those with one parent stand together.
+        paths.sort_by_cached_key(|path| (path.matches('/').count(), key(path)));
+        paths.insert(0, "");
+        let above = |path: &str| paths.iter().position(|other| *other == split(path).0).unwrap_or_default();
+        let directory = |path: &&'a str| Directory { path, parent: above(path), place: 0, length: 0 };
+        let tree = Self { names, directories: paths.iter().map(directory).collect() };
+        let mut seen: Vec<(usize, Vec<u8>)> =
+            tree.directories.iter().skip(1).map(|d| (d.parent, names.directory(d.name()))).collect();
+        seen.extend(files.iter().map(|(path, _)| (above(path), names.file(split(path).1))));
+        seen.sort_unstable();
+        if let Some(pair) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(invalid(format!("two files have one plain ISO name, {}", String::from_utf8_lossy(&pair[0].1))));
+        }
+        Ok(tree)
+    }
+
+    /// Lays the directories out from a sector on, and gives the sector behind them.
+    fn place(&mut self, first: usize, files: &[(&str, &[u8])], nowhere: &[u32]) -> io::Result<usize> {
+        let mut next = first;
+        for index in 0..self.directories.len() {
+            let length = self.directory(index, files, nowhere).len();
+            self.directories[index].place = number(next)?;
+            self.directories[index].length = number(length)?;
+            next += length / SECTOR;
+        }
+        Ok(next)
+    }
+
     /// A volume descriptor (ECMA-119, sections 8.4 and 8.5).
-    fn descriptor(self, label: &str, sectors: u32, root: u32, root_length: u32) -> Vec<u8> {
+    fn descriptor(&self, label: &str, sectors: u32, table_length: u32) -> Vec<u8> {
+        let (names, root) = (self.names, &self.directories[0]);
         let mut bytes = vec![0; SECTOR];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-        let blank = |length: usize| self.text("", length);
-        put(0, if self == Self::Primary { b"\x01CD001\x01" } else { b"\x02CD001\x01" });
+        let blank = |length: usize| names.text("", length);
+        put(0, if names == Names::Plain { b"\x01CD001\x01" } else { b"\x02CD001\x01" });
         put(8, &blank(32));
-        put(40, &self.text(label, 32));
+        put(40, &names.text(label, 32));
         put(80, &both32(sectors));
-        if self == Self::Joliet {
+        if names == Names::Joliet {
             // The escape sequence of UCS-2 level 3.
             put(88, b"%/E");
         }
         put(120, &both16(1));
         put(124, &both16(1));
         put(128, &both16(2048));
-        put(132, &both32(PATH_TABLE_LENGTH));
-        let table: u32 = if self == Self::Primary { 19 } else { 21 };
+        put(132, &both32(table_length));
+        let table: u32 = if names == Names::Plain { 19 } else { 21 };
         put(140, &table.to_le_bytes());
         put(148, &(table + 1).to_be_bytes());
-        put(156, &record(&[0], root, root_length, true, &[]));
+        put(156, &record(&[0], root.place, root.length, true, &[]));
         // Volume set, publisher, preparer, application; then the names of three files that do not exist.
         [190, 318, 446, 574].into_iter().for_each(|at| put(at, &blank(128)));
         [702, 739, 776].into_iter().for_each(|at| put(at, &blank(37)));
@@ -114,40 +199,42 @@ impl Tree {
         bytes
     }
 
-    /// Text padded with spaces, in the tree's encoding.
-    fn text(self, text: &str, length: usize) -> Vec<u8> {
-        match self {
-            Self::Primary => format!("{text:length$}").into_bytes(),
-            Self::Joliet => {
-                let mut bytes: Vec<u8> =
-                    format!("{text:width$}", width = length / 2).encode_utf16().flat_map(u16::to_be_bytes).collect();
-                bytes.resize(length, 0);
-                bytes
-            }
-        }
-    }
-
-    /// The root directory: itself, its parent (itself too), and the files in the order of their names.
-    fn directory(self, place: u32, length: u32, files: &[(&str, &[u8])], places: &[u32]) -> Vec<u8> {
-        let rock_ridge = self == Self::Primary;
-        let own = if rock_ridge { [SHARING, &permissions(0o40555, 2), EXTENSION].concat() } else { Vec::new() };
-        let parent = if rock_ridge { permissions(0o40555, 2).to_vec() } else { Vec::new() };
+    /// A directory: itself, the one above, and what is in it in the order of the names.
+    fn directory(&self, index: usize, files: &[(&str, &[u8])], places: &[u32]) -> Vec<u8> {
+        let (own, names) = (&self.directories[index], self.names);
+        let above = &self.directories[own.parent];
+        let rock_ridge = names == Names::Plain;
+        let system_use = |name: &str, mode: u32, links: u32| {
+            if rock_ridge { [real_name(name), permissions(mode, links).to_vec()].concat() } else { Vec::new() }
+        };
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for ((name, content), place) in files.iter().zip(places) {
-            let key = if rock_ridge {
-                plain_name(name).into_bytes()
-            } else {
-                name.encode_utf16().flat_map(u16::to_be_bytes).collect()
-            };
-            let extra =
-                if rock_ridge { [real_name(name), permissions(0o100_444, 1).to_vec()].concat() } else { Vec::new() };
+        for directory in self.directories.iter().skip(1).filter(|directory| directory.parent == index) {
+            let key = names.directory(directory.name());
+            let extra = system_use(directory.name(), 0o40555, 2);
+            let record = record(&key, directory.place, directory.length, true, &extra);
+            records.push((key, record));
+        }
+        for ((path, content), place) in files.iter().zip(places) {
+            let (parent, name) = split(path);
+            if parent != own.path {
+                continue;
+            }
+            let key = names.file(name);
             // A file of more than 4 GiB does not come here: its place would not fit either.
             let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
-            let record = record(&key, *place, size, false, &extra);
+            let record = record(&key, *place, size, false, &system_use(name, 0o100_444, 1));
             records.push((key, record));
         }
         records.sort();
-        let mut bytes = [record(&[0], place, length, true, &own), record(&[1], place, length, true, &parent)].concat();
+        let (mut dot, mut dots) = (Vec::new(), Vec::new());
+        if rock_ridge {
+            // Only the root says which extensions the volume has.
+            let [sharing, extension] = if index == 0 { [SHARING, EXTENSION] } else { [&[][..], &[]] };
+            dot = [sharing, &permissions(0o40555, 2), extension].concat();
+            dots = permissions(0o40555, 2).to_vec();
+        }
+        let mut bytes = record(&[0], own.place, own.length, true, &dot);
+        bytes.extend(record(&[1], above.place, above.length, true, &dots));
         for (_, record) in records {
             // A record does not go over the end of a sector.
             if bytes.len() % SECTOR + record.len() > SECTOR {
@@ -158,6 +245,30 @@ impl Tree {
         bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
         bytes
     }
+
+    /// All directories with their places and the numbers of those above them (ECMA-119, section 9.4).
+    fn path_table(&self, place: fn(u32) -> [u8; 4], parent: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (index, directory) in self.directories.iter().enumerate() {
+            let name = if index == 0 { vec![0] } else { self.names.directory(directory.name()) };
+            // Names have at most 64 characters of two bytes, and a table that fits its sector less than 300 entries.
+            bytes.extend([u8::try_from(name.len()).unwrap_or(u8::MAX), 0]);
+            bytes.extend(place(directory.place));
+            bytes.extend(parent(u16::try_from(directory.parent + 1).unwrap_or(u16::MAX)));
+            bytes.extend(&name);
+            bytes.resize(bytes.len().next_multiple_of(2), 0);
+        }
+        bytes
+    }
+}
+
+/// The directory and the name of a path.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn ucs2(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
 /// The system use sharing protocol is in use (IEEE P1281, `SP`).
@@ -185,14 +296,14 @@ fn real_name(name: &str) -> Vec<u8> {
 /// The name with capitals, digits and underscores alone, at most 28 of them, one dot and the version: what a reader without
 /// extensions sees.
 fn plain_name(name: &str) -> String {
-    let legal = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
-    };
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let (mut stem, mut extension) = (legal(stem), legal(extension));
-    extension.truncate(3);
-    stem.truncate(25);
-    format!("{stem}.{extension};1")
+    format!("{}.{};1", legal(stem, 25), legal(extension, 3))
+}
+
+/// Capitals, digits and underscores alone, at most so many.
+fn legal(text: &str, longest: usize) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    text.chars().take(longest).map(legal).collect()
 }
 
 /// A directory record (ECMA-119, section 9.1).
@@ -211,10 +322,6 @@ fn record(name: &[u8], place: u32, length: u32, directory: bool, system_use: &[u
     bytes.resize(bytes.len().next_multiple_of(2), 0);
     bytes[0] = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
     bytes
-}
-
-fn path_table(root: [u8; 4], parent: [u8; 2]) -> Vec<u8> {
-    [&[1, 0], &root[..], &parent, &[0, 0]].concat()
 }
 
 /// A number in both byte orders.

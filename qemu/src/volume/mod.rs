@@ -1,4 +1,4 @@
-//! Seeds: the small volumes from which a machine learns what it is to be (cloud-init's NoCloud).
+//! The small volumes from which a machine learns what it is to be: cloud-init's NoCloud seeds, and those of clouds.
 
 mod iso;
 mod vfat;
@@ -37,6 +37,53 @@ impl Seed {
         ];
         files.into_iter().filter_map(|(name, content)| Some((name, content.as_deref()?))).collect()
     }
+}
+
+/// How a volume is made and attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeFormat {
+    /// A FAT volume on a virtio disk.
+    Vfat,
+    /// An ISO 9660 volume in a CD drive.
+    Iso,
+}
+
+/// A volume of any files, as a cloud attaches it. Shows nothing of its files' contents.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// By which it is found.
+    pub label: String,
+    /// Paths and contents. A slash makes a directory.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What it is.
+    pub format: VolumeFormat,
+}
+
+impl Volume {
+    /// The image.
+    ///
+    /// # Errors
+    /// When the format does not allow the label or a name.
+    pub fn image(&self) -> io::Result<Vec<u8>> {
+        let files: Vec<(&str, &[u8])> = self.files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
+        match self.format {
+            VolumeFormat::Vfat => vfat(&self.label, &files),
+            VolumeFormat::Iso => iso9660(&self.label, &files),
+        }
+    }
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let files: Vec<&String> = self.files.iter().map(|(path, _)| path).collect();
+        f.debug_struct("Volume").field("label", &self.label).field("files", &files).finish_non_exhaustive()
+    }
+}
+
+/// All directories of the files but the root, each behind the one that it is in.
+fn directories<'a>(files: &[(&'a str, &[u8])]) -> std::collections::BTreeSet<&'a str> {
+    let above = |path: &'a str| path.match_indices('/').map(move |(end, _)| &path[..end]);
+    files.iter().flat_map(|(path, _)| above(path)).collect()
 }
 
 /// How a seed reaches its machine.

@@ -25,6 +25,14 @@ fn read(image: &[u8], descriptor: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
 const FILES: [(&str, &[u8]); 3] =
     [("user-data", b"#cloud-config\n"), ("meta-data", b"instance-id: i\n"), ("network-config", b"")];
 
+/// As a configuration drive has them.
+const DEEP: [(&str, &[u8]); 4] = [
+    ("openstack/latest/meta_data.json", b"{}"),
+    ("openstack/2018-08-27/meta_data.json", b"{ }"),
+    ("openstack/content/0000", b"auto lo"),
+    ("ec2/latest/meta-data.json", b"{  }"),
+];
+
 #[test]
 fn both_trees_lead_to_the_same_files() {
     let image = iso9660("cidata", &FILES).unwrap();
@@ -54,7 +62,9 @@ fn many_files_fill_several_sectors() {
 #[test]
 fn names_that_do_not_fit_are_errors() {
     assert!(iso9660("a label that is long", &[]).is_err());
-    assert!(iso9660("x", &[("", b"")]).is_err());
+    for path in ["", "/a", "a/", "a//b"] {
+        assert!(iso9660("x", &[(path, b"")]).is_err(), "{path:?}");
+    }
     assert!(iso9660("x", &[("user-data", b""), ("user_data", b"")]).is_err());
 }
 
@@ -63,7 +73,8 @@ fn names_that_do_not_fit_are_errors() {
 fn xorriso_reads_the_real_names() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("seed.iso");
-    std::fs::write(&path, iso9660("cidata", &FILES).unwrap()).unwrap();
+    let files = [&FILES[..], &DEEP].concat();
+    std::fs::write(&path, iso9660("cidata", &files).unwrap()).unwrap();
     let out = directory.path().join("out");
     let run = Command::new("xorriso")
         .args(["-abort_on", "WARNING", "-osirrox", "on", "-indev"])
@@ -78,7 +89,32 @@ fn xorriso_reads_the_real_names() {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(text.lines().any(|line| line.starts_with("Volume Id") && line.ends_with("cidata")), "{text}");
-    for (name, content) in FILES {
+    for (name, content) in files {
         assert_eq!(std::fs::read(out.join(name)).unwrap(), content, "{name}");
+    }
+}
+
+#[test]
+fn directories_are_found_by_path_table_and_by_record() {
+    let image = iso9660("config-2", &DEEP).unwrap();
+    let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+    // Number of the one above, name, and the place.
+    let mut entries = Vec::new();
+    let (mut at, end) = (PATH_TABLES * SECTOR, PATH_TABLES * SECTOR + word(PRIMARY * SECTOR + 132) as usize);
+    while at < end {
+        let length = usize::from(image[at]);
+        entries.push((image[at + 6], image[at + 8..at + 8 + length].to_vec(), word(at + 2) as usize));
+        at += (8 + length).next_multiple_of(2);
+    }
+    let names: Vec<(u8, String)> =
+        entries.iter().map(|(parent, name, _)| (*parent, String::from_utf8_lossy(name).into_owned())).collect();
+    let expected =
+        [(1, "\0"), (1, "EC2"), (1, "OPENSTACK"), (2, "LATEST"), (3, "2018_08_27"), (3, "CONTENT"), (3, "LATEST")];
+    assert_eq!(names, expected.map(|(parent, name)| (parent, name.to_owned())));
+    for (parent, _, place) in entries.iter().map(|(parent, name, place)| (usize::from(*parent), name, *place)) {
+        // Each directory's first two records: itself, and the one above.
+        assert_eq!(word(place * SECTOR + 2) as usize, place);
+        let above = place * SECTOR + usize::from(image[place * SECTOR]);
+        assert_eq!(word(above + 2) as usize, entries[parent - 1].2);
     }
 }
