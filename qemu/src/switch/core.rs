@@ -44,6 +44,8 @@ pub(crate) struct PortState {
     pub(crate) name: String,
     pub(crate) connected: bool,
     pub(crate) link_up: bool,
+    /// The one VLAN of a port whose machine knows nothing of VLANs. Other ports carry all frames as they are.
+    pub(crate) vlan: Option<u16>,
     pub(crate) counters: PortCounters,
 }
 
@@ -105,8 +107,13 @@ impl Core {
     }
 
     pub(crate) fn add_port(&mut self, name: &str) -> PortId {
-        let port =
-            PortState { name: name.to_owned(), connected: false, link_up: true, counters: PortCounters::default() };
+        let port = PortState {
+            name: name.to_owned(),
+            connected: false,
+            link_up: true,
+            vlan: None,
+            counters: PortCounters::default(),
+        };
         self.ports.push(port);
         PortId(self.ports.len() - 1)
     }
@@ -160,6 +167,10 @@ impl Core {
         counters.frames_in += 1;
         counters.bytes_in += frame.len() as u64;
         let Some((destination, source)) = addresses(frame) else { return };
+        let frame: Arc<[u8]> = match self.ports[port.0].vlan {
+            Some(vlan) => tag(frame, vlan).into(),
+            None => frame.into(),
+        };
         if !self.ports[port.0].link_up {
             self.ports[port.0].counters.lost_fault += 1;
             return;
@@ -167,7 +178,6 @@ impl Core {
         if !source.is_group() {
             self.stations.insert(source, port);
         }
-        let frame: Arc<[u8]> = frame.into();
         let place = if destination.is_group() { None } else { self.stations.get(&destination).copied() };
         match place {
             Some(place) if place == port => {}
@@ -210,6 +220,18 @@ impl Core {
         let (source, target) = (&self.ports[from.0], &self.ports[to.0]);
         let mut lost = !target.link_up || self.is_cut(&source.name, &target.name);
         let (mut due, mut copies) = (now, 1);
+        let untagged: Arc<[u8]>;
+        let frame = match target.vlan {
+            None => frame,
+            Some(vlan) => match untag(frame, vlan) {
+                Some(bare) => {
+                    untagged = bare.into();
+                    &untagged
+                }
+                // Nothing of this network: not lost, but not for it.
+                None => return,
+            },
+        };
         if !lost {
             for fault in &mut self.faults {
                 if !fault.applies(&source.name, &target.name, frame, &mut self.random) {
@@ -243,6 +265,27 @@ impl Core {
     fn is_cut(&self, from: &str, to: &str) -> bool {
         !self.cuts.is_empty() && self.cuts.contains(&(from.to_owned(), to.to_owned()))
     }
+}
+
+/// The Ethernet type of a frame with a VLAN's tag (IEEE 802.1Q).
+const TAGGED: [u8; 2] = [0x81, 0x00];
+/// Where the type is: behind the two addresses.
+const TYPE: usize = 12;
+
+/// The frame with a tag.
+fn tag(frame: &[u8], vlan: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(TYPE.min(frame.len()));
+    [addresses, &TAGGED, &(vlan & 0x0fff).to_be_bytes(), rest].concat()
+}
+
+/// The frame without the tag of this VLAN; nothing when it has not that.
+fn untag(frame: &[u8], vlan: u16) -> Option<Vec<u8>> {
+    let (addresses, rest) = frame.split_at_checked(TYPE)?;
+    let (kind, rest) = rest.split_first_chunk::<2>()?;
+    let (control, rest) = rest.split_first_chunk::<2>()?;
+    // Three bits of priority and one of other use come before the number.
+    let fits = *kind == TAGGED && u16::from_be_bytes(*control) & 0x0fff == vlan;
+    fits.then(|| [addresses, rest].concat())
 }
 
 /// Destination and source, nothing for what is too short to be a frame.

@@ -165,6 +165,18 @@ impl Switch {
         Ok(())
     }
 
+    /// Makes a port one of a single VLAN (its machine sends and gets frames without tags) or, as all are at first, one
+    /// that carries frames as they are.
+    ///
+    /// # Errors
+    /// As [`Switch::partition`].
+    pub fn set_vlan(&self, name: &str, vlan: Option<u16>) -> Result<(), SwitchError> {
+        let mut state = self.shared.state();
+        let port = state.known(name)?;
+        state.core.ports[port.0].vlan = vlan;
+        Ok(())
+    }
+
     /// Whether a machine is connected to a port.
     ///
     /// # Errors

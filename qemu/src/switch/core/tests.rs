@@ -56,6 +56,29 @@ fn it_floods_what_it_does_not_know_and_learns() {
 }
 
 #[test]
+fn a_port_of_a_vlan_takes_and_gives_frames_without_tags() {
+    let mut bench = Bench::new();
+    bench.0.ports[2].vlan = Some(7);
+    assert_eq!(bench.send(0, Mac::BROADCAST), ["b"], "no tag, so not for the VLAN");
+    let mut out = Vec::new();
+    bench.0.receive(PortId(2), &frame(Mac::BROADCAST, mac(2)), bench.1, &mut out);
+    let tagged = [&Mac::BROADCAST.0[..], &mac(2).0, &[0x81, 0, 0, 7, 0x08, 0x06, 1, 2, 3]].concat();
+    assert_eq!(
+        out.iter().map(|delivery| (delivery.port.0, &*delivery.frame)).collect::<Vec<_>>(),
+        [(0, &*tagged), (1, &*tagged)]
+    );
+
+    // With a priority; and of another VLAN.
+    let answer = |control: u8| [&mac(2).0[..], &mac(0).0, &[0x81, 0, 0x60, control, 0x08, 0x06, 1, 2, 3]].concat();
+    let mut out = Vec::new();
+    bench.0.receive(PortId(0), &answer(7), bench.1, &mut out);
+    bench.0.receive(PortId(0), &answer(8), bench.1, &mut out);
+    bench.0.receive(PortId(0), &answer(7)[..15], bench.1, &mut out);
+    assert_eq!(out.len(), 1);
+    assert_eq!((out[0].port, &*out[0].frame), (PortId(2), &*frame(mac(2), mac(0))));
+}
+
+#[test]
 fn a_station_that_moves_is_found_at_its_new_port() {
     let mut bench = Bench::new();
     bench.send(0, mac(9));
