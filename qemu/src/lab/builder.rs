@@ -74,7 +74,9 @@ impl LabBuilder {
                 return Err(LabError::Duplicate(spec.name));
             }
             let machine = Machine::new(spec, address, self.accelerator, run.path(), &seed_base)?;
-            switch.listen(machine.name(), &machine.socket())?;
+            for nic in machine.nics() {
+                switch.listen(&nic.port, nic.socket())?;
+            }
             machines.push(machine);
         }
         let failed = AtomicBool::new(false);

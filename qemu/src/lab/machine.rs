@@ -1,13 +1,13 @@
 //! One machine of a lab, over all its power cycles.
 
 use crate::lab::LabError;
-use crate::lab::spec::{BootMethod, MachineSpec};
+use crate::lab::spec::{BootMethod, MachineSpec, NicLease, nic_mac};
 use crate::switch::Mac;
 use crate::vm::{
     Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, Smbios, Vm, VmConfig, create_empty, create_overlay,
     tsc_argument,
 };
-use crate::volume::{self, Seed, SeedMedium};
+use crate::volume::{self, Seed, SeedMedium, VolumeFormat};
 use crate::{Accelerator, Deadline};
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -15,12 +15,31 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// A network interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineNic {
+    /// The name of its port on the switch: that of the machine for the first, and `NAME.1` and on for others.
+    pub port: String,
+    /// Its station.
+    pub mac: Mac,
+    /// What DHCP gives it.
+    pub lease: NicLease,
+    socket: PathBuf,
+}
+
+impl MachineNic {
+    /// The socket of its port.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
 /// A machine, on or off. It keeps its disks and its console over power cycles.
 #[derive(Debug)]
 pub struct Machine {
     spec: MachineSpec,
     address: Ipv4Addr,
-    mac: Mac,
+    nics: Vec<MachineNic>,
     accelerator: Accelerator,
     directory: PathBuf,
     /// Where the seed is when it comes by HTTP.
@@ -48,9 +67,20 @@ impl Machine {
         if let Some(size) = spec.blank_disk {
             create_empty(&directory.join("blank.qcow2"), size)?;
         }
+        let nics = spec.nics.iter().enumerate().map(|(number, nic)| {
+            let name = |first: &str, other: &str| {
+                if number == 0 { first.to_owned() } else { format!("{first}{other}{number}") }
+            };
+            MachineNic {
+                port: name(&spec.name, "."),
+                mac: nic.mac.unwrap_or_else(|| nic_mac(address, number)),
+                lease: nic.lease,
+                socket: directory.join(name("net", "")),
+            }
+        });
         Ok(Self {
             address,
-            mac: crate::lab::spec::mac(address),
+            nics: nics.collect(),
             accelerator,
             seed_url: format!("{seed_base}/{}/", spec.name),
             console: Console::new(&spec.name, Some(log)),
@@ -73,10 +103,10 @@ impl Machine {
         self.address
     }
 
-    /// Its network interface.
+    /// Its network interfaces.
     #[must_use]
-    pub fn mac(&self) -> Mac {
-        self.mac
+    pub fn nics(&self) -> &[MachineNic] {
+        &self.nics
     }
 
     /// How it was described.
@@ -112,11 +142,6 @@ impl Machine {
     /// Tells it something else from the next power-on on (by HTTP: at once; see [`crate::Lab::reseed`]).
     pub(crate) fn set_seed(&self, seed: Seed) {
         *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = seed;
-    }
-
-    /// The socket of its port on the switch.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.join("net")
     }
 
     /// Powers it on.
@@ -196,12 +221,21 @@ impl Machine {
             disks.push(Disk::new(self.directory.join("blank.qcow2"), DiskFormat::Qcow2).with_serial("blank"));
         }
         disks.extend(self.seed_volume(&mut smbios)?);
+        for (number, volume) in spec.volumes.iter().enumerate() {
+            let path = self.directory.join(format!("volume{number}"));
+            volume::save(&path, volume.image())?;
+            let disk = Disk::new(path, DiskFormat::Raw);
+            disks.push(match volume.format {
+                VolumeFormat::Vfat => disk.with_serial(format!("volume{number}")).read_only(),
+                VolumeFormat::Iso => disk.on(DiskBus::Cdrom),
+            });
+        }
         let boot = self.boot(&mut smbios)?;
         Ok(VmConfig {
             cpus: spec.cpus,
             memory_mib: spec.memory_mib,
             disks,
-            nics: vec![Nic { socket: self.socket(), mac: self.mac }],
+            nics: self.nics.iter().map(|nic| Nic { socket: nic.socket.clone(), mac: nic.mac }).collect(),
             smbios,
             clock: spec.clock.clone(),
             extra: spec.extra.clone(),

@@ -8,8 +8,9 @@ mod spec;
 
 pub use builder::{LabBuilder, StartOrder};
 pub use error::LabError;
-pub use machine::Machine;
-pub use spec::{BaseDisk, BootFiles, BootMethod, MachineSpec};
+pub use machine::{Machine, MachineNic};
+pub(crate) use spec::mac as station;
+pub use spec::{BaseDisk, BootFiles, BootMethod, MachineSpec, NicLease, NicSpec};
 
 use crate::services::{Lease, Services};
 use crate::switch::Switch;
@@ -124,8 +125,14 @@ impl Lab {
     /// When there is no such machine.
     pub fn register(&self, name: &str) {
         let machine = self.machine(name);
-        let lease = Lease { address: machine.address(), hostname: Some(name.to_owned()) };
-        self.services.dhcp().set_lease(machine.mac(), lease);
+        for nic in machine.nics() {
+            let (address, hostname) = match nic.lease {
+                NicLease::Machine => (machine.address(), Some(name.to_owned())),
+                NicLease::Address(address) => (address, None),
+                NicLease::Nothing => continue,
+            };
+            self.services.dhcp().set_lease(nic.mac, Lease { address, hostname });
+        }
         self.services.dns().set(name, [machine.address()]);
     }
 

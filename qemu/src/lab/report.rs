@@ -20,6 +20,12 @@ pub(crate) fn save(lab: &Lab) {
     let _ = std::fs::write(directory.join("dns.txt"), queries);
     let requests: String = lab.services.dhcp().requests().iter().map(|request| format!("{request:?}\n")).collect();
     let _ = std::fs::write(directory.join("dhcp.txt"), requests);
+    let mut requests = String::new();
+    for record in lab.services.site().requests() {
+        let (request, status) = (&record.request, record.status.map_or("none".to_owned(), |status| status.to_string()));
+        let _ = writeln!(requests, "{} {} {}: {status}", request.peer, request.method, request.path);
+    }
+    let _ = std::fs::write(directory.join("http.txt"), requests);
 }
 
 /// Saves everything, and gives the text to print.

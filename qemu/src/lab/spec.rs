@@ -1,8 +1,9 @@
 //! The machines of a lab, as data.
 
+use crate::services::metadata::Cloud;
 use crate::switch::Mac;
 use crate::vm::{DiskBus, DiskFormat, Smbios};
-use crate::volume::{Seed, SeedMedium};
+use crate::volume::{Seed, SeedMedium, Volume};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -80,6 +81,35 @@ impl BootFiles {
     }
 }
 
+/// A network interface of a machine, on the lab's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NicSpec {
+    /// Its station; by default made of the machine's address and the interface's number.
+    pub mac: Option<Mac>,
+    /// What DHCP gives it.
+    pub lease: NicLease,
+}
+
+/// What DHCP gives a network interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NicLease {
+    /// The machine's address, and its name.
+    #[default]
+    Machine,
+    /// Another address.
+    Address(Ipv4Addr),
+    /// No answer.
+    Nothing,
+}
+
+impl NicSpec {
+    /// An interface with the usual station.
+    #[must_use]
+    pub fn new(lease: NicLease) -> Self {
+        Self { mac: None, lease }
+    }
+}
+
 /// One machine of a lab.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
@@ -97,8 +127,12 @@ pub struct MachineSpec {
     pub seed: Seed,
     /// How it is told.
     pub medium: SeedMedium,
+    /// What is attached besides the seed.
+    pub volumes: Vec<Volume>,
     /// What the firmware says about it.
     pub smbios: Smbios,
+    /// Its network interfaces, in the order in which it finds them.
+    pub nics: Vec<NicSpec>,
     /// A wholly blank second disk of this many bytes.
     pub blank_disk: Option<u64>,
     /// Its hardware clock at power-on; see [`crate::VmConfig::clock`].
@@ -125,7 +159,9 @@ impl MachineSpec {
             memory_mib: 384,
             seed: Seed { meta_data, ..Seed::default() },
             medium: SeedMedium::default(),
+            volumes: Vec::new(),
             smbios: Smbios::default(),
+            nics: vec![NicSpec::new(NicLease::Machine)],
             blank_disk: None,
             clock: None,
             autostart: true,
@@ -159,6 +195,21 @@ impl MachineSpec {
     #[must_use]
     pub fn medium(self, medium: SeedMedium) -> Self {
         Self { medium, ..self }
+    }
+
+    /// With what this cloud says and attaches, and without another seed. Its services are the lab's; see
+    /// [`crate::services::metadata::install`].
+    #[must_use]
+    pub fn of_cloud(mut self, cloud: &impl Cloud) -> Self {
+        self.smbios = cloud.smbios();
+        self.volumes.extend(cloud.volume());
+        self.medium(SeedMedium::None)
+    }
+
+    /// With interfaces that get this from DHCP.
+    #[must_use]
+    pub fn nics(self, leases: impl IntoIterator<Item = NicLease>) -> Self {
+        Self { nics: leases.into_iter().map(NicSpec::new).collect(), ..self }
     }
 
     /// With this much memory.
@@ -204,6 +255,13 @@ pub(crate) fn mac(address: Ipv4Addr) -> Mac {
     Mac::of_machine(u16::from_be_bytes([third, last]))
 }
 
+/// The station of one of its interfaces.
+pub(crate) fn nic_mac(address: Ipv4Addr, number: usize) -> Mac {
+    let mut mac = mac(address);
+    mac.0[2] = u8::try_from(number).unwrap_or(u8::MAX);
+    mac
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +274,11 @@ mod tests {
         specs[4].address = Some(Ipv4Addr::new(10, 0, 5, 77));
         let last: Vec<u8> = addresses(&specs).iter().map(|address| address.octets()[3]).collect();
         assert_eq!(last, [22, 10, 100, 101, 77]);
-        assert_eq!(mac(Ipv4Addr::new(10, 0, 5, 77)).to_string(), "52:54:00:05:05:4d");
+        let address = Ipv4Addr::new(10, 0, 5, 77);
+        assert_eq!(mac(address).to_string(), "52:54:00:05:05:4d");
+        assert_eq!(
+            (nic_mac(address, 0), nic_mac(address, 2).to_string().as_str()),
+            (mac(address), "52:54:02:05:05:4d")
+        );
     }
 }

@@ -205,6 +205,9 @@ impl State {
             let routes = encode_routes(&config.routes);
             options.push(DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, routes)));
         }
+        let more = config.more.iter();
+        options
+            .extend(more.map(|(code, value)| DhcpOption::Unknown(UnknownOption::new((*code).into(), value.clone()))));
         options
     }
 }

@@ -1,9 +1,9 @@
 //! Who answers the connections that machines open.
 
-use crate::services::http::{Site, serve};
+use crate::services::http::{Ends, Site, serve};
 use rustix::fd::OwnedFd;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ pub(crate) enum Service {
 
 impl Service {
     /// The host's end of a new connection.
-    pub(crate) fn connect(&self, peer: SocketAddrV4) -> io::Result<OwnedFd> {
+    pub(crate) fn connect(&self, ends: Ends) -> io::Result<OwnedFd> {
         match self {
             Self::Http(site) => {
                 let (ours, theirs) = UnixStream::pair()?;
                 ours.set_nonblocking(true)?;
                 let site = Arc::clone(site);
-                let name = format!("http {peer}");
+                let name = format!("http {}", ends.peer);
                 std::thread::Builder::new().name(name).spawn(move || {
                     // A machine that goes away in the middle of a response is no concern of the server.
-                    let _ = serve(theirs, peer, &site);
+                    let _ = serve(theirs, ends, &site);
                 })?;
                 Ok(ours.into())
             }

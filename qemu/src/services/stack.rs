@@ -3,6 +3,7 @@
 use crate::services::bridge::{Bridge, new_socket};
 use crate::services::datagram::Datagram;
 use crate::services::device::Port;
+use crate::services::http::Ends;
 use crate::services::service::Service;
 use crate::services::{Shared, dhcp, dns, ntp};
 use crate::switch::Mac;
@@ -246,8 +247,12 @@ impl Stack {
                 return true;
             }
             let service = services.iter().find(|(port, _)| *port == entry.port).map(|(_, service)| service);
-            let peer = socket.remote_endpoint().and_then(endpoint_v4);
-            match service.zip(peer).map(|(service, peer)| service.connect(peer)) {
+            let ends = [socket.remote_endpoint(), socket.local_endpoint()].map(|end| end.and_then(endpoint_v4));
+            let ends = match ends {
+                [Some(peer), Some(local)] => Some(Ends { peer, local }),
+                _ => None,
+            };
+            match service.zip(ends).map(|(service, ends)| service.connect(ends)) {
                 Some(Ok(host)) => bridges.push(Bridge::new(entry.socket, host)),
                 _ => {
                     socket.abort();

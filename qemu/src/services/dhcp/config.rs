@@ -57,4 +57,6 @@ pub struct DhcpConfig {
     pub lease_time: Duration,
     /// Option 121. A client that understands it ignores option 3 then (RFC 3442), so it has the default route too.
     pub routes: Vec<Route>,
+    /// Further options by number, that of Azure's wire server (245) for instance.
+    pub more: Vec<(u8, Vec<u8>)>,
 }

@@ -13,6 +13,7 @@ fn server() -> Dhcp {
         router: Some(SERVER),
         dns: vec![SERVER],
         domain: Some("steppe.test".into()),
+        more: vec![(245, vec![168, 63, 129, 16])],
         mtu: Some(1400),
         ntp: vec![SERVER],
         lease_time: Duration::from_secs(600),
@@ -67,6 +68,7 @@ fn a_machine_gets_its_lease_with_every_option() {
         DhcpOption::Renewal(300),
         DhcpOption::Rebinding(525),
         DhcpOption::ServerIdentifier(SERVER),
+        DhcpOption::Unknown(UnknownOption::new(245.into(), vec![168, 63, 129, 16])),
     ] {
         assert_eq!(ack.opts().get(OptionCode::from(&option)), Some(&option));
     }

@@ -4,13 +4,12 @@ mod request;
 mod response;
 mod site;
 
-pub use request::{Request, RequestError};
+pub use request::{Ends, Request, RequestError};
 pub use response::Response;
 pub use site::{HttpFault, HttpRecord, Site};
 
 use request::{head_length, parse_head};
 use std::io::{self, Read, Write};
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// Pieces of a slow body.
@@ -20,10 +19,10 @@ const PIECE: usize = 1024;
 ///
 /// # Errors
 /// What reading and writing the stream can give; a machine that goes away in the middle is one of them.
-pub fn serve(mut stream: impl Read + Write, peer: SocketAddrV4, site: &Site) -> io::Result<()> {
+pub fn serve(mut stream: impl Read + Write, ends: Ends, site: &Site) -> io::Result<()> {
     let mut received = Vec::new();
     loop {
-        let request = match receive(&mut stream, &mut received, peer)? {
+        let request = match receive(&mut stream, &mut received, ends)? {
             None => return Ok(()),
             Some(Ok(request)) => request,
             Some(Err(error)) => {
@@ -49,7 +48,7 @@ pub fn serve(mut stream: impl Read + Write, peer: SocketAddrV4, site: &Site) -> 
 fn receive(
     stream: &mut impl Read,
     received: &mut Vec<u8>,
-    peer: SocketAddrV4,
+    ends: Ends,
 ) -> io::Result<Option<Result<Request, RequestError>>> {
     let mut buffer = [0; 4096];
     let mut fill = |received: &mut Vec<u8>| -> io::Result<bool> {
@@ -65,7 +64,7 @@ fn receive(
             Err(error) => return Ok(Some(Err(error))),
         }
     };
-    let parsed = parse_head(&head, peer).and_then(|request| Ok((request.body_length()?, request)));
+    let parsed = parse_head(&head, ends).and_then(|request| Ok((request.body_length()?, request)));
     let (length, mut request) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return Ok(Some(Err(error))),
@@ -115,7 +114,8 @@ mod tests {
     fn talk(site: &Arc<Site>, text: &str) -> String {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let site = Arc::clone(site);
-        let server = std::thread::spawn(move || serve(theirs, "10.0.5.10:4000".parse().unwrap(), &site).unwrap());
+        let ends = Ends { peer: "10.0.5.10:4000".parse().unwrap(), local: "10.0.5.1:80".parse().unwrap() };
+        let server = std::thread::spawn(move || serve(theirs, ends, &site).unwrap());
         ours.write_all(text.as_bytes()).unwrap();
         ours.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();

@@ -37,6 +37,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: SocketAddrV4,
+    /// Which of the services' addresses is asked.
+    pub local: SocketAddrV4,
     /// Whether the connection stays open afterwards.
     pub(crate) keep_alive: bool,
 }
@@ -64,8 +66,17 @@ pub(crate) fn head_length(received: &[u8]) -> Result<Option<usize>, RequestError
     if end.unwrap_or(received.len()) > LONGEST_HEAD { Err(RequestError::HeadTooLong) } else { Ok(end) }
 }
 
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The machine's.
+    pub peer: SocketAddrV4,
+    /// The services'.
+    pub local: SocketAddrV4,
+}
+
 /// Reads a head.
-pub(crate) fn parse_head(head: &[u8], peer: SocketAddrV4) -> Result<Request, RequestError> {
+pub(crate) fn parse_head(head: &[u8], Ends { peer, local }: Ends) -> Result<Request, RequestError> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap_or_default();
@@ -98,16 +109,23 @@ pub(crate) fn parse_head(head: &[u8], peer: SocketAddrV4) -> Result<Request, Req
         Some("keep-alive") => true,
         _ => version != "HTTP/1.0",
     };
-    Ok(Request { method: method.to_owned(), path: path.to_owned(), query, headers, body: Vec::new(), peer, keep_alive })
+    let (method, path) = (method.to_owned(), path.to_owned());
+    Ok(Request { method, path, query, headers, body: Vec::new(), peer, local, keep_alive })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::{any, prop, proptest};
+    use std::net::Ipv4Addr;
+
+    const ENDS: Ends = Ends {
+        peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 5, 10), 50_000),
+        local: SocketAddrV4::new(Ipv4Addr::new(10, 0, 5, 1), 80),
+    };
 
     fn parse(text: &str) -> Result<Request, RequestError> {
-        parse_head(text.as_bytes(), "10.0.5.10:50000".parse().unwrap())
+        parse_head(text.as_bytes(), ENDS)
     }
 
     #[test]
@@ -137,10 +155,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_request_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[A-Z]{0,4} [/:?a-z]{0,9} HTTP/1.1\r\n[a-z: \r\n]{0,40}") {
-            let peer = "10.0.5.10:50000".parse().unwrap();
             let _ = head_length(&bytes);
-            let _ = parse_head(&bytes, peer);
-            let _ = parse_head(text.as_bytes(), peer).map(|request| request.body_length());
+            let _ = parse_head(&bytes, ENDS);
+            let _ = parse_head(text.as_bytes(), ENDS).map(|request| request.body_length());
         }
     }
 }
