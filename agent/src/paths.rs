@@ -15,6 +15,10 @@ pub const MODULES_DIR: &str = "/usr/lib/modules";
 pub const ETC_TEMPLATE: &str = "/usr/share/steppe/etc";
 /// A root file system inside the initramfs (netboot). It is mounted through a loop device when it is there.
 pub const EMBEDDED_ROOT: &str = "/root.squashfs";
+/// The agent in the initramfs, where the kernel looks for its first program.
+pub const INIT: &str = "/init";
+/// The agent in the root: an empty file, on which the initramfs stage binds its own program. So an image has it once.
+pub const AGENT: &str = "/usr/sbin/agent";
 /// Where the initramfs stage mounts the root before it switches to it.
 pub const SYSROOT: &str = "/sysroot";
 

@@ -20,7 +20,7 @@ pub fn tree(agent: &[u8], kernel: &Tree, release: &str, modules: &Selection) -> 
     for folder in ["dev", "etc", "proc", "run", "sys", "sysroot", "tmp"] {
         tree.directory(folder, 0o755);
     }
-    tree.file("init", 0o755, agent, Origin::Agent);
+    tree.file(paths::INIT, 0o755, agent, Origin::Agent);
     root::add_modules(&mut tree, kernel, release, modules)?;
     Ok(tree)
 }

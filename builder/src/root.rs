@@ -1,4 +1,4 @@
-//! The root file system: agent, Nomad, the libraries that they need, certificates, time zones, modules. Nothing else.
+//! The root file system: Nomad, the libraries that they need, certificates, time zones, modules. Nothing else.
 
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
@@ -29,8 +29,6 @@ pub struct Inputs<'a> {
     pub kernel: &'a Tree,
     /// Modules that are loaded after the root is mounted.
     pub modules: &'a Selection,
-    /// The agent.
-    pub agent: &'a [u8],
     /// Nomad.
     pub nomad: &'a [u8],
 }
@@ -91,7 +89,8 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree, RootError> {
 }
 
 fn programs(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> {
-    tree.file("usr/sbin/agent", 0o755, inputs.agent, Origin::Agent);
+    // The initramfs stage binds the agent here, which came with it: in the image it is once.
+    tree.file(paths::AGENT, 0o755, *b"", Origin::Agent);
     tree.symlink("usr/sbin/init", "agent", Origin::Builder);
     // Nomad's client asks a program of this name how large its data directory is.
     tree.symlink("usr/bin/df", "../sbin/agent", Origin::Builder);

@@ -117,7 +117,7 @@ pub struct RootFile {
 /// When `unsquashfs` fails or the disk has no root partition.
 pub fn root_listing(image: &Image) -> anyhow::Result<Vec<RootFile>> {
     let listing = unsquashfs(image, &["-lln"], &[])?;
-    Ok(listing.lines().filter_map(parse_listing).collect())
+    Ok(String::from_utf8_lossy(&listing).lines().filter_map(parse_listing).collect())
 }
 
 /// Takes Nomad out of an image's root, into `folder`, and gives its path there.
@@ -130,8 +130,18 @@ pub fn take_nomad(image: &Image, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(target.join("usr/bin/nomad"))
 }
 
+/// The bytes of a file of an image's root, by its path without a slash in front.
+///
+/// # Errors
+/// Those of [`root_listing`].
+pub fn root_file(image: &Image, path: &str) -> anyhow::Result<Vec<u8>> {
+    let bytes = unsquashfs(image, &["-cat"], &[path])?;
+    anyhow::ensure!(!bytes.is_empty(), "the root has no {path}");
+    Ok(bytes)
+}
+
 /// Runs `unsquashfs` on the root of an image, and gives what it printed.
-fn unsquashfs(image: &Image, options: &[&str], files: &[&str]) -> anyhow::Result<String> {
+fn unsquashfs(image: &Image, options: &[&str], files: &[&str]) -> anyhow::Result<Vec<u8>> {
     /// Root partition of x86-64 (Discoverable Partitions Specification).
     const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
     let disk = image.path(Kind::Raw)?;
@@ -148,7 +158,7 @@ fn unsquashfs(image: &Image, options: &[&str], files: &[&str]) -> anyhow::Result
         .output()
         .context("failed to run unsquashfs (package squashfs-tools)")?;
     anyhow::ensure!(output.status.success(), "unsquashfs: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// A GUID on disk: the first three fields are little-endian (UEFI specification, appendix A).

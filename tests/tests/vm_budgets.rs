@@ -4,7 +4,11 @@ use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use agent::facts::Role;
 use anyhow::{Context as _, ensure};
-use builder::manifest::{Kind, Manifest};
+use builder::{
+    embedded,
+    manifest::{Kind, Manifest},
+    modules::ModuleLists,
+};
 use object::Object as _;
 use tests::{
     cluster::{Cluster, LONE_SERVER_DATA, machine},
@@ -15,6 +19,10 @@ use tests::{
 const NAME: &str = "server-vm-0";
 const CLIENT: &str = "client-vm-0";
 const MB: u64 = 1_000_000;
+/// Bytes of an image that are not its kernel, Nomad or libc.
+const BESIDE_NOMAD: u64 = 8_700_000;
+/// Size of an image with the real Nomad, in thousandths of these three.
+const WITH_NOMAD_PERMILLE: u64 = 1235;
 /// Memory of the smallest machine that does its work, in MiB.
 const SMALLEST: u32 = 192;
 
@@ -29,6 +37,8 @@ fn main() -> ExitCode {
             ("a_server_and_an_idle_client_get_ready_in_192_mib", smallest_guest),
             ("the_agent_binary_is_small_and_static", agent_binary),
             ("an_image_without_nomad_is_small", image_without_nomad),
+            ("an_image_with_nomad_is_little_more_than_its_parts", image_with_nomad),
+            ("the_drivers_of_every_named_cloud_are_in_the_image", drivers),
             ("the_root_has_few_files_no_shell_and_nothing_set_uid", files_in_the_root),
             ("an_idle_server_runs_three_processes_in_little_memory", processes),
             ("nothing_listens_but_nomad", listeners),
@@ -50,12 +60,16 @@ fn images() -> anyhow::Result<[Image; 2]> {
 }
 
 fn manifest_file<'a>(manifest: &'a Manifest, path: &str) -> anyhow::Result<&'a builder::tree::FileRecord> {
-    manifest.files.iter().find(|file| file.path.trim_start_matches('/') == path).with_context(|| format!("no {path}"))
+    manifest
+        .initramfs
+        .iter()
+        .find(|file| file.path.trim_start_matches('/') == path)
+        .with_context(|| format!("no {path}"))
 }
 
 fn agent_binary(_: &mut Cluster) -> anyhow::Result<()> {
     for image in images()? {
-        let size = manifest_file(image.manifest(), "usr/sbin/agent")?.size;
+        let size = manifest_file(image.manifest(), "init")?.size;
         ensure!(size <= 2_500_000, "the agent has {size} bytes");
     }
     let path = std::env::var_os("STEPPE_AGENT").context("STEPPE_AGENT is not set")?;
@@ -78,6 +92,93 @@ fn image_without_nomad(_: &mut Cluster) -> anyhow::Result<()> {
         ensure!(files == parts.kernel + parts.initramfs, "{files} bytes of files, {parts:?}");
     }
     Ok(())
+}
+
+/// The image against its kernel, Nomad and libc, each compressed alone and as a whole. What is more than them: blocks that
+/// can be read one by one, the agent, drivers, the tools for the state, certificates, time zones.
+fn image_with_nomad(_: &mut Cluster) -> anyhow::Result<()> {
+    let image = Image::find(Role::Server)?;
+    let parts = image.manifest().parts;
+    let all = parts.kernel + parts.initramfs + parts.root;
+    let mut alone = compressed(fs::File::open(image.path(Kind::Kernel)?)?)?;
+    for path in ["usr/bin/nomad", "usr/lib/x86_64-linux-gnu/libc.so.6"] {
+        alone += compressed(tests::images::root_file(&image, path)?.as_slice())?;
+    }
+    let more = all.saturating_sub(alone);
+    ensure!(more <= BESIDE_NOMAD, "the image has {all} bytes, {more} more than its parts");
+    // Beside the stand-in, which is a tenth of Nomad, everything else is large.
+    let share = all * 1000 / alone;
+    ensure!(
+        image.manifest().standin || share <= WITH_NOMAD_PERMILLE,
+        "{all} bytes, the parts {alone}: {share} permille"
+    );
+    Ok(())
+}
+
+/// How many bytes zstd -19 makes of what there is to read.
+fn compressed(from: impl std::io::Read) -> anyhow::Result<u64> {
+    Ok(zstd::encode_all(from, 19)?.len() as u64)
+}
+
+/// Drivers that an image promises to have as modules: to reach a disk with the root, and after that.
+const DRIVERS_OF_DISKS: [&str; 10] = [
+    "virtio_blk",
+    "virtio_scsi",
+    "hv_vmbus",
+    "hv_storvsc",
+    "pci_hyperv",
+    "xen_blkfront",
+    "vmw_pvscsi",
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+];
+const DRIVERS_OF_THE_ROOT: [&str; 23] = [
+    "virtio_net",
+    "virtio_rng",
+    "virtio_balloon",
+    "ena",
+    "gve",
+    "hv_vmbus",
+    "hv_netvsc",
+    "hv_utils",
+    "pci_hyperv",
+    "mlx5_core",
+    "mana",
+    "xen_netfront",
+    "vmxnet3",
+    "virtio_blk",
+    "virtio_scsi",
+    "sr_mod",
+    "qemu_fw_cfg",
+    "8021q",
+    "bonding",
+    "bridge",
+    "isofs",
+    "udf",
+    "vfat",
+];
+
+/// What is built into the kernel counts too (NVMe, virtio_pci): the builder refuses a list with a name that is neither.
+fn drivers(_: &mut Cluster) -> anyhow::Result<()> {
+    for image in images()? {
+        let manifest = image.manifest();
+        for (files, promised) in
+            [(&manifest.initramfs, &DRIVERS_OF_DISKS[..]), (&manifest.files, &DRIVERS_OF_THE_ROOT[..])]
+        {
+            let names: Vec<String> = files.iter().filter_map(|file| module_name(&file.path)).collect();
+            let missing: Vec<_> = promised.iter().filter(|name| !names.iter().any(|n| n == *name)).collect();
+            ensure!(missing.is_empty(), "the {} image lacks {missing:?}", manifest.role);
+        }
+        let lists = ModuleLists::parse("cloud", embedded::module_list("cloud").context("no list")?)?;
+        ensure!(lists.initramfs.devices.iter().any(|name| name == "nvme"), "NVMe is not asked for");
+    }
+    Ok(())
+}
+
+/// `/usr/lib/modules/6.12/kernel/drivers/net/xen-netfront.ko` as `xen_netfront`.
+fn module_name(path: &str) -> Option<String> {
+    Some(path.rsplit('/').next()?.strip_suffix(".ko")?.replace('-', "_"))
 }
 
 /// Names that an interpreter or a shell would have.

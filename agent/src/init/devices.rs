@@ -29,14 +29,19 @@ impl Devices {
     /// devices that are there. What appears later has an event.
     pub(super) fn begin(release: &str) -> Self {
         let listener = Listener::open().map_err(|why| warning!("devices that appear later are not seen: {why}")).ok();
-        let mut loader = Loader::new(Path::new("/"), release);
-        let sys = PathBuf::from("/sys");
-        for result in [loader.always(), loader.devices(&sys)] {
-            if let Err(why) = result {
-                warning!("failed to load the modules: {why}");
-            }
+        let mut devices = Self { listener, loader: Loader::new(Path::new("/"), release), sys: "/sys".into() };
+        if let Err(why) = devices.loader.always().and_then(|_| devices.settle()) {
+            warning!("failed to load the modules: {why}");
         }
-        Self { listener, loader, sys }
+        devices
+    }
+
+    /// Loads drivers until no new devices appear: the driver of a bus finds further ones, and the kernel says so before the
+    /// loading of that driver returns. Those that take longer have their events read later.
+    fn settle(&mut self) -> Result<(), ModuleError> {
+        while self.loader.present(&self.sys)? > 0 && self.listener.is_none() {}
+        while !self.drain().is_empty() {}
+        Ok(())
     }
 
     /// Loads a module that the image offers by name.

@@ -64,12 +64,13 @@ fn enter_root() -> Result<Infallible, EarlyError> {
 /// Makes the mounted root the root of everything and starts its init in this process.
 fn switch() -> Result<Infallible, EarlyError> {
     let failed = |step| move |source| EarlyError::Switch { step, source };
+    lend_agent().map_err(failed("bind the agent into it"))?;
     for entry in mounts::BASE {
         let target = Path::new(paths::SYSROOT).join(entry.target.trim_start_matches('/'));
         nix::mount::mount(Some(entry.target), &target, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
             .map_err(failed("move the mounts"))?;
     }
-    free(Path::new("/"));
+    free(Path::new("/"), Path::new(paths::INIT));
     chdir(paths::SYSROOT).map_err(failed("enter it"))?;
     nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(failed("move it"))?;
     chroot(".").and_then(|()| chdir("/")).map_err(failed("change the root directory"))?;
@@ -77,23 +78,31 @@ fn switch() -> Result<Infallible, EarlyError> {
     execve(c"/sbin/init", &[c"/sbin/init"], &environment).map_err(failed("start /sbin/init"))
 }
 
-/// Deletes what the initramfs holds, so that its memory is free. Other file systems are left alone.
-fn free(root: &Path) {
+/// Makes this very program, which is in memory already, the agent of the root. Read-only, as all of the root is.
+fn lend_agent() -> nix::Result<()> {
+    let target = Path::new(paths::SYSROOT).join(paths::AGENT.trim_start_matches('/'));
+    nix::mount::mount(Some(paths::INIT), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+    nix::mount::mount(None::<&str>, &target, None::<&str>, flags, None::<&str>)
+}
+
+/// Deletes what the initramfs holds but one file, so that its memory is free. Other file systems are left alone.
+fn free(root: &Path, kept: &Path) {
     let Ok(device) = fs::metadata(root).map(|meta| meta.dev()) else { return };
-    if let Err(why) = remove_below(root, device) {
+    if let Err(why) = remove_below(root, device, kept) {
         error!("failed to free the initramfs: {why}");
     }
 }
 
-fn remove_below(dir: &Path, device: u64) -> io::Result<()> {
+fn remove_below(dir: &Path, device: u64, kept: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let meta = fs::symlink_metadata(&path)?;
-        if meta.dev() != device {
+        if meta.dev() != device || path == kept {
             continue;
         }
         if meta.is_dir() {
-            remove_below(&path, device)?;
+            remove_below(&path, device, kept)?;
             // A directory that holds a mount point stays.
             let _ = fs::remove_dir(&path);
         } else {
@@ -108,14 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freeing_leaves_other_file_systems_alone() {
+    fn freeing_leaves_the_agent_and_other_file_systems_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         fs::write(dir.path().join("a/b/c"), "x").unwrap();
         let device = fs::metadata(dir.path()).unwrap().dev();
-        remove_below(dir.path(), device + 1).unwrap();
+        let kept = dir.path().join("init");
+        fs::write(&kept, "agent").unwrap();
+        remove_below(dir.path(), device + 1, &kept).unwrap();
         assert!(dir.path().join("a/b/c").exists());
-        remove_below(dir.path(), device).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        remove_below(dir.path(), device, &kept).unwrap();
+        assert!(kept.exists() && !dir.path().join("a").exists());
     }
 }

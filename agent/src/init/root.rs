@@ -97,13 +97,12 @@ fn tell<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) {
 }
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const AGENT: &str = "/usr/sbin/agent";
 
 fn agent(name: String, arguments: &[&str], environment: &[(&str, &str)]) -> UnitSpec {
     let common = [("PATH", PATH), ("HOME", "/"), ("NOTIFY_SOCKET", paths::NOTIFY_SOCKET)];
     UnitSpec {
         name,
-        argv: [AGENT].iter().chain(arguments).map(|word| (*word).to_owned()).collect(),
+        argv: [paths::AGENT].iter().chain(arguments).map(|word| (*word).to_owned()).collect(),
         env: common.iter().chain(environment).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         uid: 0,
         gid: 0,
@@ -169,7 +168,7 @@ mod tests {
     fn the_agents_own_units_can_speak_to_init() {
         for spec in [node(), console("ttyS0")] {
             assert!(spec.env.contains(&("NOTIFY_SOCKET".into(), paths::NOTIFY_SOCKET.into())));
-            assert_eq!(spec.argv[0], AGENT);
+            assert_eq!(spec.argv[0], paths::AGENT);
         }
     }
 }

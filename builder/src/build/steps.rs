@@ -158,10 +158,9 @@ impl Build<'_> {
         modules: &Selection,
     ) -> Result<(Vec<u8>, RootRecord)> {
         let recipe = &self.request.recipe;
-        let key = Key::new("root", 1)
+        let key = Key::new("root", 2)
             .with("builder", self.builder.bytes())
             .with("lock", inputs.packages.lock.text())
-            .with("agent", inputs.agent_sha256.bytes())
             .with("facts", serde_json::to_vec(facts)?)
             .with("modules", serde_json::to_vec(modules)?)
             .with("root", format!("{:?}", recipe.root));
@@ -195,14 +194,13 @@ impl Build<'_> {
                 stock.insert(path, entry.clone());
             }
         }
-        let (agent, nomad) = (read(&inputs.agent)?, read(&inputs.nomad.path)?);
+        let nomad = read(&inputs.nomad.path)?;
         let tree = root::tree(&root::Inputs {
             recipe,
             facts,
             stock: &stock,
             kernel: self.kernel_files(inputs, kernel)?,
             modules,
-            agent: &agent,
             nomad: &nomad,
         })?;
         let block = usize::try_from(recipe.root.block.0)?;

@@ -111,28 +111,20 @@ impl Loader {
         Ok(parse(&text).filter(|entry| self.load(entry)).count())
     }
 
-    /// Loads what the devices that are there need, until no new ones appear: the driver of a bus finds further devices.
-    /// Returns how many modules were loaded.
+    /// Loads what the devices that are there need. Returns how many drivers were loaded.
     ///
     /// # Errors
     /// When there is a list that cannot be read.
-    pub(super) fn devices(&mut self, sys: &Path) -> Result<usize, ModuleError> {
+    pub(super) fn present(&mut self, sys: &Path) -> Result<usize, ModuleError> {
         let text = self.list(paths::DRIVERS_LIST)?;
         let drivers = Drivers::parse(&text);
-        let buses = drivers.buses();
-        let mut loaded = 0;
-        loop {
-            match self.load_for(&drivers, &modaliases(sys, &buses)) {
-                0 => return Ok(loaded),
-                more => loaded += more,
-            }
-        }
+        Ok(self.load_for(&drivers, &modaliases(sys, &drivers.buses())))
     }
 
     /// Loads what devices that just appeared need. Those that they bring with them have events of their own.
     pub(super) fn events(&mut self, sys: &Path, events: &[Uevent]) {
         let result = if events.iter().any(Uevent::is_overrun) {
-            self.devices(sys)
+            self.present(sys)
         } else {
             let added = events.iter().filter(|event| event.action == "add");
             let modaliases: Vec<String> = added.filter_map(|event| event.modalias.clone()).collect();
