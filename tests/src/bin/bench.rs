@@ -5,8 +5,9 @@ use std::{env, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use tests::bench::{
-    boot, builds, sizes,
+    absent, boot, builds, sizes,
     table::{Row, Table},
+    together,
 };
 
 fn main() -> ExitCode {
@@ -31,9 +32,11 @@ fn main() -> ExitCode {
 /// A part of the table, by the name that selects it, and what it does.
 type Part = (&'static str, &'static str, fn(&Path) -> anyhow::Result<Vec<Row>>);
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 5] = [
     ("builds", "three builds, the first one cold", builds::rows),
     ("boots", "one server, booted again and again", boot::rows),
+    ("together", "six machines at once", |_| together::rows()),
+    ("absent", "metadata among absent sources", absent::rows),
     ("sizes", "sizes", |_| sizes::rows()),
 ];
 
