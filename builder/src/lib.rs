@@ -4,7 +4,7 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] → [`disk`] → formats ([`raw`], [`qcow2`], [`netboot`]) →
-//! [`manifest`]. [`build`] is the chain itself.
+//! [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told, by the node's own code.
 
 pub mod apt;
 pub mod build;
@@ -39,4 +39,5 @@ pub mod size;
 pub mod squashfs;
 pub mod tree;
 pub mod uki;
+pub mod userdata;
 pub mod zoneinfo;

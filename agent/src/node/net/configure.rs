@@ -278,6 +278,9 @@ impl Network {
     }
 
     fn resolver(&self) -> Resolver {
+        if let Some(resolver) = &self.resolver {
+            return resolver.clone();
+        }
         let mut resolver = Resolver::default();
         if let NetworkMode::Plan(plan) = &self.mode {
             plan.dns.servers.iter().for_each(|server| resolver.server(*server, ""));

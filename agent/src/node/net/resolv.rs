@@ -12,6 +12,10 @@ pub struct Resolver {
     pub servers: Vec<String>,
     /// Domains.
     pub domains: Vec<String>,
+    /// `options`; none: what suits a node.
+    pub options: Option<Vec<String>>,
+    /// `sortlist`.
+    pub sortlist: Vec<String>,
 }
 
 impl Resolver {
@@ -45,8 +49,12 @@ impl Resolver {
         for server in self.servers.iter().take(MOST_SERVERS) {
             text += &format!("nameserver {server}\n");
         }
+        if !self.sortlist.is_empty() {
+            text += &format!("sortlist {}\n", self.sortlist.join(" "));
+        }
         // A server that is slow to start must not cost a name five seconds at each try.
-        text + "options timeout:2 attempts:3\n"
+        let options = self.options.as_ref().map_or("timeout:2 attempts:3".to_owned(), |options| options.join(" "));
+        if options.is_empty() { text } else { text + &format!("options {options}\n") }
     }
 }
 
@@ -66,6 +74,18 @@ mod tests {
         let text = resolver.text();
         assert_eq!((resolver.servers.len(), text.matches("nameserver").count()), (5, 3));
         assert!(text.contains("\nsearch a.example\n"));
+    }
+
+    #[test]
+    fn what_a_person_fixes_is_all_there_is() {
+        let resolver = Resolver {
+            servers: vec!["10.0.0.2".into()],
+            domains: vec![],
+            options: Some(vec!["rotate".into(), "timeout:1".into()]),
+            sortlist: vec!["10.0.0.0/8".into()],
+        };
+        let text = resolver.text();
+        assert!(text.ends_with("\nnameserver 10.0.0.2\nsortlist 10.0.0.0/8\noptions rotate timeout:1\n"), "{text}");
     }
 
     #[test]

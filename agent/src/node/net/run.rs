@@ -19,6 +19,7 @@ use super::{
     configure::Progress,
     netlink::{Events, Netlink, Resolvers},
     nic::{Nic, Outcome},
+    resolv::Resolver,
     shared::{Request, Shared},
 };
 use crate::node::{clock, netconfig::NetworkMode};
@@ -43,6 +44,8 @@ pub struct Network {
     pub(super) mode: NetworkMode,
     pub(super) host_name: Option<String>,
     pub(super) link_local: bool,
+    /// What user-data says instead of the network.
+    pub(super) resolver: Option<Resolver>,
     /// How far that is carried out.
     pub(super) progress: Progress,
 }
@@ -68,6 +71,7 @@ impl Network {
             mode: NetworkMode::default(),
             host_name: None,
             link_local: false,
+            resolver: None,
             progress: Progress::default(),
         })
     }
@@ -170,6 +174,7 @@ impl Network {
                     self.host_name = Some(name.clone());
                     self.nics.values_mut().for_each(|nic| nic.set_host_name(name, now));
                 }
+                Request::Resolver(resolver) => self.resolver = Some(resolver.clone()),
                 Request::LinkLocal => self.link_local = true,
                 Request::Module => self.progress.hurry(now),
             }

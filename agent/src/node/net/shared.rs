@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::view::View;
+use super::{resolv::Resolver, view::View};
 use crate::node::{clock, netconfig::NetworkMode};
 
 /// An order to the poll loop.
@@ -17,6 +17,7 @@ pub(super) enum Request {
     /// With its number.
     Apply(NetworkMode, u64),
     HostName(String),
+    Resolver(Resolver),
     LinkLocal,
     /// A kernel module was asked for, and there is an answer.
     Module,
@@ -86,6 +87,11 @@ impl Shared {
     /// Tells DHCP servers the machine's name, from now on.
     pub fn set_host_name(&self, name: &str) {
         self.request(Request::HostName(name.to_owned()));
+    }
+
+    /// Fixes what `/etc/resolv.conf` says, whatever the network says.
+    pub fn fix_resolver(&self, resolver: Resolver) {
+        self.request(Request::Resolver(resolver));
     }
 
     /// Asks for an IPv4 link-local address on the first interface with a carrier, until it has a better one or a plan

@@ -29,7 +29,7 @@ pub use find::Patience;
 
 use super::{
     datasource::Platform,
-    net::Shared,
+    net::{Resolver, Shared},
     netconfig::{self, NetworkMode},
     options::{OnRefuse, Options},
     report::Report,
@@ -149,6 +149,16 @@ impl Steward {
     /// Has the network carry out its part, also of a plan with which Nomad may not start: somebody may want to reach the
     /// machine all the more then.
     fn apply_network(&mut self, plan: &Plan) {
+        if let Some(fixed) = &plan.resolver {
+            // Through the same gate as what comes from the network: no word may begin another line.
+            let mut resolver = Resolver { options: (!fixed.options.is_empty()).then(Vec::new), ..Resolver::default() };
+            fixed.nameservers.iter().for_each(|server| resolver.server(*server, ""));
+            fixed.search.iter().for_each(|domain| resolver.domain(domain));
+            let plain = |word: &&String| !word.contains(char::is_whitespace);
+            resolver.options.iter_mut().for_each(|options| options.extend(fixed.options.iter().filter(plain).cloned()));
+            resolver.sortlist.extend(fixed.sortlist.iter().filter(plain).cloned());
+            self.shared.fix_resolver(resolver);
+        }
         let order = self.shared.apply(plan.network.clone());
         if plan.network == NetworkMode::Fallback {
             return;

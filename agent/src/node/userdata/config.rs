@@ -72,6 +72,27 @@ pub(super) fn assemble(seed: &Seed, fetch: &mut Fetch<'_>) -> Config {
     assembler.config
 }
 
+/// The texts that places in findings count in: by the part that [`Finding::part`] names, none for plain user-data.
+#[must_use]
+pub fn texts(seed: &Seed, fetch: &mut Fetch<'_>) -> Vec<(Option<String>, String)> {
+    let machine = Machine { launch_index: seed.metadata.launch_index, variables: Variables::of(seed) };
+    let sources = std::iter::once((USER_DATA, &seed.user_data))
+        .chain(VENDOR.map(|(label, _)| label).into_iter().zip(&seed.vendor_data));
+    let mut texts = Vec::new();
+    for (label, payload) in sources {
+        for part in parts::expand(label, payload, &machine, fetch).parts {
+            texts.push(((part.label != USER_DATA).then_some(part.label), part.text));
+        }
+    }
+    // A payload that is no text of keys is shown as it is.
+    if texts.is_empty()
+        && let Ok(text) = std::str::from_utf8(&seed.user_data)
+    {
+        texts.push((None, text.to_owned()));
+    }
+    texts
+}
+
 /// Whether a place is in vendor-data.
 pub(super) fn is_vendors(label: &str) -> bool {
     label.starts_with(VENDOR[0].0)

@@ -26,6 +26,7 @@ mod write_files;
 pub mod yaml;
 
 pub use ca_certs::CaCerts;
+pub use config::texts;
 pub(in crate::node) use decode::{base64, gunzip};
 pub use disks::{
     Device, Disks, FileSystem, FsSetup, Layout, Mount, Size as SwapSize, Slot, Source as MountSource, Swap, TableSetup,

@@ -128,7 +128,7 @@ impl Recogniser {
             return Ok(Done::Nothing("nothing to do".into()));
         }
         let commands = vec![Simple { words, ..Simple::default() }];
-        self.statement(&Statement { line: 1, link: Link::Always, commands })
+        self.statement(&Statement { line: 1, commands, ..Statement::default() })
     }
 
     /// All statements of a text, with their lines.

@@ -99,6 +99,8 @@ pub struct Statement {
     pub link: Link,
     /// Its commands, at least one.
     pub commands: Vec<Simple>,
+    /// It as it was written, with its here-documents.
+    pub text: String,
 }
 
 /// What the agent cannot follow.
@@ -180,20 +182,40 @@ impl Script {
             }
         }
         self.counted = (self.next, self.line());
+        let start = self.next;
         let mut statement =
-            Statement { line: self.counted.1, link: std::mem::take(&mut self.link), commands: Vec::new() };
+            Statement { line: self.counted.1, link: std::mem::take(&mut self.link), ..Statement::default() };
+        let documents = self.documents;
+        self.pipeline(&mut statement)?;
+        statement.text = self.written(start, documents);
+        Ok(Some(statement))
+    }
+
+    /// What stands from `start` to here, and the here-documents that came since `documents`.
+    fn written(&self, start: usize, documents: Option<usize>) -> String {
+        let text: String = self.chars[start..self.next.min(self.chars.len())].iter().collect();
+        let text = text.trim_end_matches([' ', '\t', '&', '|', ';']).to_owned();
+        let Some(end) = self.documents.filter(|end| documents != Some(*end)) else { return text };
+        let rest = &self.chars[self.next.min(self.chars.len())..];
+        let line_end = rest.iter().position(|c| *c == '\n').map_or(self.chars.len(), |n| self.next + n + 1);
+        let from = documents.unwrap_or(line_end).min(end);
+        let body: String = self.chars[from..end].iter().collect();
+        format!("{text}\n{body}")
+    }
+
+    fn pipeline(&mut self, statement: &mut Statement) -> Result<(), ShellError> {
         loop {
             statement.commands.push(self.simple()?);
             match (self.peek(), self.chars.get(self.next + 1)) {
                 (Some('|'), Some('|')) => {
                     self.next += 2;
                     self.link = Link::Or;
-                    return Ok(Some(statement));
+                    return Ok(());
                 }
                 (Some('&'), Some('&')) => {
                     self.next += 2;
                     self.link = Link::And;
-                    return Ok(Some(statement));
+                    return Ok(());
                 }
                 (Some('|'), _) => {
                     self.next += 1;
@@ -205,7 +227,7 @@ impl Script {
                 }
                 (Some('&'), _) => return self.fail("a background job (`&`)"),
                 (Some(';'), Some(';')) => return self.fail("`case`"),
-                _ => return Ok(Some(statement)),
+                _ => return Ok(()),
             }
         }
     }
@@ -296,7 +318,13 @@ impl Script {
             }
             return Ok(());
         }
+        if self.peek() == Some('(') {
+            return self.fail("a process substitution (`>(`)");
+        }
         self.blanks();
+        if self.looks_at(">(") || self.looks_at("<(") {
+            return self.fail("a process substitution (`>(`)");
+        }
         let file = self.word()?;
         if file.text() == Some("/dev/null") {
             simple.silent |= standard;
@@ -583,9 +611,8 @@ impl Iterator for Script {
         match self.statement() {
             Ok(statement) => statement.map(Ok),
             Err(error) => {
-                // The statement may begin below blank lines.
-                let begin = self.chars[start..].iter().position(|c| !c.is_whitespace()).map_or(start, |n| start + n);
-                self.recover(begin);
+                // The statement may begin below blank lines and comments.
+                self.recover(self.counted.0.max(start));
                 Some(Err(error))
             }
         }
@@ -663,7 +690,7 @@ mod tests {
 
     #[test]
     fn what_is_more_than_a_command_is_named_and_passed_over() {
-        let text = "a\nif [ -f x ]; then\n  for i in 1 2; do b; done\nfi\nc &\nf() {\n  d\n}\n(e)\ng $1\nh\n";
+        let text = "a\n# note\n\nif [ -f x ]; then\n  for i in 1 2; do b; done\nfi\nc &\nf() {\n  d\n}\n(e)\ng $1\nh\n";
         let shown: Vec<String> = parse(text)
             .into_iter()
             .map(|s| s.map_or_else(|e| e.to_string(), |s| s.commands[0].words[0].text().unwrap_or("?").into()))
@@ -672,11 +699,11 @@ mod tests {
             shown,
             [
                 "a",
-                "line 2: `if`",
-                "line 5: a background job (`&`)",
-                "line 6: a subshell or a function (`(`)",
-                "line 9: a subshell or a function (`(`)",
-                "line 10: `$1`",
+                "line 4: `if`",
+                "line 7: a background job (`&`)",
+                "line 8: a subshell or a function (`(`)",
+                "line 11: a subshell or a function (`(`)",
+                "line 12: `$1`",
                 "h"
             ]
         );
