@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 
 use crate::node::userdata::{Finding, Position, Verdict};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// No more than this is said about one configuration: somebody reads it on a console.
+const MOST: usize = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Ignored,
     Flaw,
@@ -35,7 +38,12 @@ pub(super) struct Notes {
 
 impl Notes {
     fn push(&mut self, level: Level, at: Position, key: &str, message: String) {
-        self.notes.push(Note { level, at, key: key.into(), message });
+        if self.notes.len() < MOST {
+            self.notes.push(Note { level, at, key: key.into(), message });
+        } else if let Some(last) = self.notes.last_mut() {
+            last.level = last.level.max(level);
+            last.message = "and more, which is not said one by one".into();
+        }
     }
 
     /// Something that does no harm.
@@ -108,5 +116,17 @@ mod tests {
             assert_eq!(findings[1].verdict, expected);
             assert_eq!(findings[1].file.as_deref(), Some("network-config"));
         }
+    }
+
+    #[test]
+    fn a_flood_is_cut_and_loses_no_refusal() {
+        let mut notes = Notes::default();
+        for _ in 0..1000 {
+            notes.ignored(Position::START, "a", "x");
+        }
+        notes.refused(Position::START, "b", "y");
+        let findings = notes.findings("network-config", true, Vec::new());
+        assert_eq!(findings.len(), MOST);
+        assert!(findings.iter().any(|finding| finding.verdict == Verdict::Refused));
     }
 }

@@ -180,7 +180,7 @@ pub(super) fn absorb(known: &mut Draft, alias: Interface) {
 fn key(name: &str, value: &Field<'_>, draft: &mut Draft, notes: &mut Notes) -> bool {
     let interface = &mut draft.interface;
     match name {
-        "name" | "type" => {}
+        "name" | "type" | "id" => {}
         "mac-address" => {
             let empty = value.node.text() == Some("");
             match value.mac(notes) {
@@ -222,7 +222,7 @@ fn key(name: &str, value: &Field<'_>, draft: &mut Draft, notes: &mut Notes) -> b
             (Kind::Vlan(vlan), Some(link)) => link.clone_into(&mut vlan.link),
             _ => return false,
         },
-        "wakeonlan" | "keep-configuration" | "id" => value.ignored(notes, "it has no effect here"),
+        "wakeonlan" | "keep-configuration" => value.ignored(notes, "it has no effect here"),
         _ => value.unknown(notes, name, &KEYS),
     }
     true

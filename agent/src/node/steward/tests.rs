@@ -240,6 +240,39 @@ fn broken_user_data_says_where_and_a_fixed_seed_heals_it() {
 }
 
 #[test]
+fn a_mistake_on_a_spare_link_is_said_and_one_on_the_only_link_keeps_nomad_from_starting() {
+    let nomad = healthy_server();
+    let text = user_data(nomad.address().port());
+    let boot = |network: &'static str, cmdline: &str| {
+        let text = text.clone();
+        let seed = serve(move |path| match path {
+            "/user-data" => (200, text.clone()),
+            "/meta-data" => (200, "instance-id: i-1\n".into()),
+            "/network-config" => (200, network.into()),
+            _ => (404, String::new()),
+        });
+        let machine = Machine::new();
+        machine.give_lease();
+        machine.boot(Role::Server, &format!("ds=nocloud;s=http://{}/ {cmdline}", seed.address()));
+        (machine, seed)
+    };
+    let (spare, _seed) = boot("version: 2\nethernets: {eth0: {dhcp4: true}, eth1: {dhcp4: true, mtu: 9}}", "");
+    spare.messages_until(&Message::Ready);
+    let finding = &spare.status().findings[0];
+    assert!(finding.starts_with("ignored: network-config:2:59: ethernets.eth1.mtu: "), "{finding}");
+
+    let broken = "version: 2\nethernets: {eth0: {dhcp5: true}}";
+    let (only, _seed) = boot(broken, "");
+    let status = only.until(|status| status.awaits.as_deref() == Some("user-data that can be applied"));
+    let want = "refused: network-config:2:20: ethernets.eth0.dhcp5: unknown key; did you mean dhcp4?";
+    assert!(status.findings.iter().any(|finding| finding == want), "{status:?}");
+
+    // The command line is the way out.
+    let (saved, _seed) = boot(broken, "ip=dhcp");
+    saved.messages_until(&Message::Ready);
+}
+
+#[test]
 fn the_roles_promise_is_kept_even_when_the_user_goes_on() {
     let (seed, _) =
         seed("#cloud-config\nwrite_files:\n- path: /etc/nomad.d/a.hcl\n  content: 'client { enabled = true }'\n");
