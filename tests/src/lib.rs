@@ -1,6 +1,6 @@
 //! What the suites share: the images ([`images`]), machines made of them ([`cluster`]), how a suite of machines runs
 //! ([`suite`]), how Nomad is asked ([`api`], [`wait`]) and started on this host
-//! ([`contract`]), and what is measured ([`bench`]).
+//! ([`contract`]), how Terraform packs user-data ([`terraform`]), and what is measured ([`bench`]).
 
 pub mod api;
 pub mod bench;
@@ -8,4 +8,5 @@ pub mod cluster;
 pub mod contract;
 pub mod images;
 pub mod suite;
+pub mod terraform;
 pub mod wait;
