@@ -204,7 +204,9 @@ impl Cluster {
     /// When it does not come in time.
     pub fn wait_console_after(&self, name: &str, mark: Mark, pattern: &str, limit: Duration) -> anyhow::Result<String> {
         let deadline = qemu::Deadline::after(limit);
-        Ok(self.lab.machine(name).console().wait_after(mark, pattern, &deadline)?.text)
+        let line = self.lab.machine(name).console().wait_after(mark, pattern, &deadline);
+        // A test that ends with this error does not panic, and has as much to leave behind.
+        Ok(line.inspect_err(|_| self.lab.mark_failed())?.text)
     }
 
     /// Types a command on a machine's console and gives what it printed up to the next prompt.
