@@ -7,11 +7,15 @@ use std::{
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo},
+    AddressFamily,
+    address::{
+        AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+    },
 };
 
-use super::{Link, Netlink, NetlinkError};
+use nix::libc::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR};
+
+use super::{Link, Netlink, NetlinkError, attributes};
 use crate::node::netconfig::Cidr;
 
 /// How long an address may be used; `None` is for ever.
@@ -41,11 +45,7 @@ impl Netlink {
     /// When the kernel does not answer.
     pub fn addresses(&mut self) -> Result<Vec<KernelAddress>, NetlinkError> {
         let mut addresses = Vec::new();
-        self.dump("addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default()), |answer| {
-            if let RouteNetlinkMessage::NewAddress(message) = answer {
-                addresses.extend(read(&message));
-            }
-        })?;
+        self.dump("addresses", RTM_GETADDR, &AddressMessage::default(), &mut |body| addresses.extend(read(body)))?;
         Ok(addresses)
     }
 
@@ -70,7 +70,7 @@ impl Netlink {
             }
         }
         let what = format!("give {} the address {cidr}", link.name);
-        self.addition(&what, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+        self.addition(&what, RTM_NEWADDR, &message, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Takes an address away; the kernel takes the routes from it away with it.
@@ -79,7 +79,7 @@ impl Netlink {
     /// When the kernel refuses; not when the address is gone already.
     pub fn remove_address(&mut self, link: &Link, cidr: Cidr) -> Result<(), NetlinkError> {
         let what = format!("take the address {cidr} from {}", link.name);
-        self.removal(&what, RouteNetlinkMessage::DelAddress(message(link, cidr)))
+        self.removal(&what, RTM_DELADDR, &message(link, cidr))
     }
 }
 
@@ -96,19 +96,62 @@ fn message(link: &Link, cidr: Cidr) -> AddressMessage {
     message
 }
 
-fn read(message: &AddressMessage) -> Option<KernelAddress> {
+/// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_FLAGS`.
+const ADDRESS: u16 = 1;
+const LOCAL: u16 = 2;
+const FLAGS: u16 = 8;
+/// `struct ifaddrmsg`.
+const HEADER: usize = 8;
+
+fn read(body: &[u8]) -> Option<KernelAddress> {
+    let header = AddressHeader::parse(body).ok()?;
     let (mut local, mut address) = (None, None);
-    let mut usable = !message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
-        || message.header.flags.contains(AddressHeaderFlags::Optimistic);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::Address(ip) => address = Some(*ip),
-            AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed) => usable = false,
+    let mut usable = !header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
+        || header.flags.contains(AddressHeaderFlags::Optimistic);
+    for (kind, value) in attributes::attributes(body.get(HEADER..)?) {
+        match kind {
+            LOCAL => local = attributes::address(value),
+            ADDRESS => address = attributes::address(value),
+            FLAGS => {
+                let flags = AddressFlags::from_bits_retain(attributes::number(value)?);
+                usable &= !flags.contains(AddressFlags::Dadfailed);
+            }
             _ => {}
         }
     }
     // On a point-to-point link the other one is the peer's.
-    let cidr = Cidr { address: local.or(address)?, prefix: message.header.prefix_len };
-    Some(KernelAddress { index: message.header.index, cidr, usable })
+    let cidr = Cidr { address: local.or(address)?, prefix: header.prefix_len };
+    Some(KernelAddress { index: header.index, cidr, usable })
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_local_one_and_usable_when_it_has_no_double() {
+        let mut message = AddressMessage::default();
+        (message.header.family, message.header.prefix_len, message.header.index) = (AddressFamily::Inet, 24, 3);
+        message.attributes.push(AddressAttribute::Address([192, 0, 2, 9].into()));
+        message.attributes.push(AddressAttribute::Local([192, 0, 2, 1].into()));
+        let written = |message: &AddressMessage| {
+            let mut bytes = vec![0; message.buffer_len()];
+            message.emit(&mut bytes);
+            bytes
+        };
+        let cidr = Cidr { address: [192, 0, 2, 1].into(), prefix: 24 };
+        assert_eq!(read(&written(&message)), Some(KernelAddress { index: 3, cidr, usable: true }));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Permanent | AddressFlags::Dadfailed));
+        assert_eq!(read(&written(&message)), Some(KernelAddress { index: 3, cidr, usable: false }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>) {
+            let _ = read(&bytes);
+        }
+    }
 }

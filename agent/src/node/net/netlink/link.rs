@@ -1,14 +1,12 @@
 //! Links: what the kernel says of them, and the settings that all of them have.
 
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{
-        AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, InfoBondPort, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
-        LinkInfo, LinkLayerType, LinkMessage,
-    },
-};
+use netlink_packet_route::link::{Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
+use nix::libc::{RTM_GETLINK, RTM_SETLINK};
 
-use super::{Netlink, NetlinkError};
+use super::{
+    Netlink, NetlinkError,
+    attributes::{attribute, attributes, number, text},
+};
 
 /// What made a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +68,7 @@ impl Netlink {
     /// When the kernel does not answer.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
         let mut links = Vec::new();
-        self.dump("links", RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| {
-            if let RouteNetlinkMessage::NewLink(message) = answer {
-                links.extend(link(&message));
-            }
-        })?;
+        self.dump("links", RTM_GETLINK, &LinkMessage::default(), &mut |body| links.extend(link(body)))?;
         Ok(links)
     }
 
@@ -88,7 +82,7 @@ impl Netlink {
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
         message.header.change_mask = LinkFlags::Up;
         let what = format!("bring {} {}", link.name, if up { "up" } else { "down" });
-        self.command(&what, RouteNetlinkMessage::SetLink(message), 0)
+        self.command(&what, RTM_SETLINK, &message, 0)
     }
 
     /// Sets the largest packet of an interface, in bytes.
@@ -130,41 +124,63 @@ impl Netlink {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         message.attributes.push(attribute);
-        self.command(what, RouteNetlinkMessage::SetLink(message), 0)
+        self.command(what, RTM_SETLINK, &message, 0)
     }
 }
 
-fn link(message: &LinkMessage) -> Option<Link> {
-    if message.header.link_layer_type != LinkLayerType::Ether {
+/// Numbers of `linux/if_link.h`, without their `IFLA_`.
+mod kind {
+    pub(super) const ADDRESS: u16 = 1;
+    pub(super) const IFNAME: u16 = 3;
+    pub(super) const MTU: u16 = 4;
+    pub(super) const MASTER: u16 = 10;
+    pub(super) const LINKINFO: u16 = 18;
+    pub(super) const AF_SPEC: u16 = 26;
+    pub(super) const PERM_ADDRESS: u16 = 54;
+    /// In `LINKINFO`.
+    pub(super) const INFO_KIND: u16 = 1;
+    pub(super) const INFO_SLAVE_KIND: u16 = 4;
+    pub(super) const INFO_SLAVE_DATA: u16 = 5;
+    /// In `INFO_SLAVE_DATA` of a bond.
+    pub(super) const BOND_SLAVE_PERM_HWADDR: u16 = 4;
+    /// In `AF_SPEC`: `AF_INET6`, and in that.
+    pub(super) const INET6: u16 = 10;
+    pub(super) const INET6_FLAGS: u16 = 1;
+}
+
+/// `struct ifinfomsg`.
+const HEADER: usize = 16;
+
+fn link(body: &[u8]) -> Option<Link> {
+    let header = LinkHeader::parse(body).ok()?;
+    if header.link_layer_type != LinkLayerType::Ether {
         return None;
     }
     let mut link = Link {
-        index: message.header.index,
+        index: header.index,
         name: String::new(),
         mac: [0; 6],
         permanent_mac: None,
-        up: message.header.flags.contains(LinkFlags::Up),
-        carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        up: header.flags.contains(LinkFlags::Up),
+        carrier: header.flags.contains(LinkFlags::LowerUp),
         kind: LinkKind::Physical,
         controller: None,
         mtu: 0,
         advertised: Advertised::default(),
     };
     let mut kept = None;
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok()?,
-            LinkAttribute::PermAddress(mac) => {
-                link.permanent_mac = mac.as_slice().try_into().ok().filter(|mac| *mac != [0; 6]);
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        match kind {
+            kind::IFNAME => text(value)?.clone_into(&mut link.name),
+            kind::ADDRESS => link.mac = value.try_into().ok()?,
+            kind::PERM_ADDRESS => link.permanent_mac = value.try_into().ok().filter(|mac| *mac != [0; 6]),
+            kind::MASTER => link.controller = Some(number(value)?),
+            kind::MTU => link.mtu = number(value)?,
+            kind::LINKINFO => {
+                link.kind = made_by(value).unwrap_or(link.kind);
+                kept = mac_before_bond(value);
             }
-            LinkAttribute::Controller(index) => link.controller = Some(*index),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::LinkInfo(infos) => {
-                link.kind = kind(infos).unwrap_or(link.kind);
-                kept = mac_before_bond(infos);
-            }
-            LinkAttribute::AfSpecUnspec(families) => link.advertised = advertised(families),
+            kind::AF_SPEC => link.advertised = advertised(value),
             _ => {}
         }
     }
@@ -173,41 +189,108 @@ fn link(message: &LinkMessage) -> Option<Link> {
 }
 
 /// The address that a member of a bond had before it got the bond's.
-fn mac_before_bond(infos: &[LinkInfo]) -> Option<[u8; 6]> {
-    let port = infos.iter().find_map(|info| match info {
-        LinkInfo::PortData(InfoPortData::BondPort(port)) => Some(port),
-        _ => None,
-    })?;
-    port.iter().find_map(|attribute| match attribute {
-        InfoBondPort::PermHwaddr(mac) => mac.as_slice().try_into().ok(),
-        _ => None,
-    })
+fn mac_before_bond(info: &[u8]) -> Option<[u8; 6]> {
+    if attribute(info, kind::INFO_SLAVE_KIND).and_then(text) != Some("bond") {
+        return None;
+    }
+    attribute(attribute(info, kind::INFO_SLAVE_DATA)?, kind::BOND_SLAVE_PERM_HWADDR)?.try_into().ok()
 }
 
 /// `None` when there is only what a bond or bridge says about its port.
-fn kind(infos: &[LinkInfo]) -> Option<LinkKind> {
-    infos.iter().find_map(|info| match info {
-        LinkInfo::Kind(InfoKind::Bond) => Some(LinkKind::Bond),
-        LinkInfo::Kind(InfoKind::Bridge) => Some(LinkKind::Bridge),
-        LinkInfo::Kind(InfoKind::Vlan) => Some(LinkKind::Vlan),
-        LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),
-        LinkInfo::Kind(_) => Some(LinkKind::Other),
-        _ => None,
+fn made_by(info: &[u8]) -> Option<LinkKind> {
+    Some(match text(attribute(info, kind::INFO_KIND)?)? {
+        "bond" => LinkKind::Bond,
+        "bridge" => LinkKind::Bridge,
+        "vlan" => LinkKind::Vlan,
+        "veth" => LinkKind::Veth,
+        _ => LinkKind::Other,
     })
 }
 
-fn advertised(families: &[AfSpecUnspec]) -> Advertised {
-    let six = families.iter().find_map(|family| match family {
-        AfSpecUnspec::Inet6(six) => Some(six),
-        _ => None,
-    });
-    let flags = six.into_iter().flatten().find_map(|attribute| match attribute {
-        AfSpecInet6::Flags(flags) => Some(*flags),
-        _ => None,
-    });
-    flags.map_or_else(Advertised::default, |flags| Advertised {
+fn advertised(families: &[u8]) -> Advertised {
+    let flags = attribute(families, kind::INET6).and_then(|six| attribute(six, kind::INET6_FLAGS)).and_then(number);
+    let flags = Inet6IfaceFlags::from_bits_retain(flags.unwrap_or_default());
+    Advertised {
         received: flags.contains(Inet6IfaceFlags::RaRcvd),
         managed: flags.contains(Inet6IfaceFlags::RaManaged),
         other: flags.contains(Inet6IfaceFlags::Otherconf),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable as _;
+    use netlink_packet_route::link::{
+        AfSpecInet6, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, InfoPortKind, LinkInfo,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As the library writes it.
+    fn written(attributes: Vec<LinkAttribute>) -> Vec<u8> {
+        let mut message = LinkMessage::default();
+        message.header.index = 3;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        message.attributes = vec![LinkAttribute::IfName("eth1".to_owned()), LinkAttribute::Address(vec![2; 6])];
+        message.attributes.extend(attributes);
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_member_of_a_bond() {
+        let flags = Inet6IfaceFlags::RaRcvd | Inet6IfaceFlags::Otherconf;
+        let bytes = written(vec![
+            LinkAttribute::Mtu(9000),
+            LinkAttribute::Controller(9),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bond),
+                LinkInfo::PortData(InfoPortData::BondPort(vec![InfoBondPort::PermHwaddr(vec![4; 6])])),
+            ]),
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::Flags(flags)])]),
+        ]);
+        let want = Link {
+            index: 3,
+            name: "eth1".to_owned(),
+            mac: [2; 6],
+            permanent_mac: Some([4; 6]),
+            up: true,
+            carrier: true,
+            kind: LinkKind::Physical,
+            controller: Some(9),
+            mtu: 9000,
+            advertised: Advertised { received: true, managed: false, other: true },
+        };
+        assert_eq!(link(&bytes), Some(want));
+    }
+
+    #[test]
+    fn what_made_a_link() {
+        for (info, want) in [
+            (InfoKind::Bond, LinkKind::Bond),
+            (InfoKind::Bridge, LinkKind::Bridge),
+            (InfoKind::Vlan, LinkKind::Vlan),
+            (InfoKind::Veth, LinkKind::Veth),
+            (InfoKind::Dummy, LinkKind::Other),
+        ] {
+            let bytes = written(vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(info)])]);
+            assert_eq!(link(&bytes).unwrap().kind, want);
+        }
+        let made = written(vec![LinkAttribute::PermAddress(vec![6; 6])]);
+        let made = link(&made).unwrap();
+        assert_eq!((made.kind, made.permanent_mac), (LinkKind::Physical, Some([6; 6])));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>, info: Vec<u8>) {
+            let _ = (link(&bytes), mac_before_bond(&info), made_by(&info), advertised(&info));
+            let mut whole = written(Vec::new());
+            whole.extend(bytes);
+            let _ = link(&whole);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Questions and commands to the kernel about links, addresses, routes and rules (`rtnetlink(7)`), one at a time.
 
 mod address;
+mod attributes;
 mod events;
 mod link;
 mod route;
@@ -9,8 +10,10 @@ mod virtual_link;
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{
+    Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
+};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::{KernelAddress, Lifetime};
@@ -69,33 +72,40 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Asks for everything of a kind.
+    /// Asks for everything of a kind, an `RTM_GET...`, and hands on what follows the header of each `RTM_NEW...`.
     fn dump(
         &mut self,
         what: &str,
-        message: RouteNetlinkMessage,
-        take: impl FnMut(RouteNetlinkMessage),
+        get: u16,
+        body: &dyn Emitable,
+        take: &mut dyn FnMut(&[u8]),
     ) -> Result<(), NetlinkError> {
-        self.request(what, message, NLM_F_DUMP, take)
+        // The kernel numbers each kind of thing NEW, DEL, GET, SET (`linux/rtnetlink.h`).
+        let new = get - 2;
+        self.request(what, Request { kind: get, body }, NLM_F_DUMP, &mut |answer| {
+            if answer.kind == new {
+                take(&answer.body);
+            }
+        })
     }
 
     /// Has something done.
-    fn command(&mut self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<(), NetlinkError> {
-        self.request(what, message, NLM_F_ACK | flags, |_| {})
+    fn command(&mut self, what: &str, kind: u16, body: &dyn Emitable, flags: u16) -> Result<(), NetlinkError> {
+        self.request(what, Request { kind, body }, NLM_F_ACK | flags, &mut |_| {})
     }
 
     /// Has something added; that it is there already is no error.
-    fn addition(&mut self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<(), NetlinkError> {
-        match self.command(what, message, flags) {
+    fn addition(&mut self, what: &str, kind: u16, body: &dyn Emitable, flags: u16) -> Result<(), NetlinkError> {
+        match self.command(what, kind, body, flags) {
             Err(error) if error.errno() == Some(nix::errno::Errno::EEXIST) => Ok(()),
             other => other,
         }
     }
 
     /// Has something taken away; that it is gone already is no error.
-    fn removal(&mut self, what: &str, message: RouteNetlinkMessage) -> Result<(), NetlinkError> {
+    fn removal(&mut self, what: &str, kind: u16, body: &dyn Emitable) -> Result<(), NetlinkError> {
         use nix::errno::Errno;
-        match self.command(what, message, 0) {
+        match self.command(what, kind, body, 0) {
             Err(error) if matches!(error.errno(), Some(Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)) => Ok(()),
             other => other,
         }
@@ -105,16 +115,16 @@ impl Netlink {
     fn request(
         &mut self,
         what: &str,
-        message: RouteNetlinkMessage,
+        message: Request<'_>,
         flags: u16,
-        mut take: impl FnMut(RouteNetlinkMessage),
+        take: &mut dyn FnMut(Answer),
     ) -> Result<(), NetlinkError> {
         let failed = |source| NetlinkError::Io { what: what.to_owned(), source };
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
@@ -122,8 +132,7 @@ impl Netlink {
         loop {
             let (bytes, _) = self.socket.recv_from_full().map_err(failed)?;
             for piece in Messages(&bytes) {
-                // A message that the library does not understand (a new kernel's) is not one that was waited for.
-                let Ok(answer) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(piece) else { continue };
+                let Ok(answer) = NetlinkMessage::<Answer>::deserialize(piece) else { continue };
                 if answer.header.sequence_number != self.sequence {
                     continue;
                 }
@@ -140,6 +149,44 @@ impl Netlink {
                 }
             }
         }
+    }
+}
+
+/// A message to the kernel. The library's enum of all messages would bring the writers and readers of every one of them
+/// along, traffic control and tunnels included: 320 kB.
+struct Request<'a> {
+    /// `RTM_...`.
+    kind: u16,
+    body: &'a dyn Emitable,
+}
+
+impl NetlinkSerializable for Request<'_> {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.body.buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        self.body.emit(buffer);
+    }
+}
+
+/// A message from the kernel, as it came.
+struct Answer {
+    /// `RTM_...`.
+    kind: u16,
+    /// What follows the header that all messages have.
+    body: Vec<u8>,
+}
+
+impl NetlinkDeserializable for Answer {
+    type Error = std::convert::Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self { kind: header.message_type, body: payload.to_vec() })
     }
 }
 

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-        RouteType,
-    },
+    AddressFamily,
+    route::{RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType},
 };
 
-use super::{Link, Netlink, NetlinkError};
+use nix::libc::{RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
+
+use super::{Link, Netlink, NetlinkError, attributes};
 use crate::node::netconfig::{Route, RouteKind};
 
 /// A route of an interface, and who wants it.
@@ -43,11 +42,7 @@ impl Netlink {
     /// When the kernel does not answer.
     pub fn default_routes(&mut self) -> Result<Vec<DefaultRoute>, NetlinkError> {
         let mut routes = Vec::new();
-        self.dump("routes", RouteNetlinkMessage::GetRoute(RouteMessage::default()), |answer| {
-            if let RouteNetlinkMessage::NewRoute(message) = answer {
-                routes.extend(default_route(&message));
-            }
-        })?;
+        self.dump("routes", RTM_GETROUTE, &RouteMessage::default(), &mut |body| routes.extend(default_route(body)))?;
         Ok(routes)
     }
 
@@ -57,7 +52,7 @@ impl Netlink {
     /// When the kernel refuses.
     pub fn add_route(&mut self, link: &Link, route: &KernelRoute) -> Result<(), NetlinkError> {
         let what = format!("add the route to {} on {}", route.route.to, link.name);
-        self.addition(&what, RouteNetlinkMessage::NewRoute(message(link, route)), NLM_F_CREATE | NLM_F_APPEND)
+        self.addition(&what, RTM_NEWROUTE, &message(link, route), NLM_F_CREATE | NLM_F_APPEND)
     }
 
     /// Takes a route away.
@@ -66,7 +61,7 @@ impl Netlink {
     /// When the kernel refuses; not when the route is gone already.
     pub fn remove_route(&mut self, link: &Link, route: &KernelRoute) -> Result<(), NetlinkError> {
         let what = format!("remove the route to {} on {}", route.route.to, link.name);
-        self.removal(&what, RouteNetlinkMessage::DelRoute(message(link, route)))
+        self.removal(&what, RTM_DELROUTE, &message(link, route))
     }
 }
 
@@ -110,8 +105,18 @@ fn message(link: &Link, KernelRoute { route, dhcp }: &KernelRoute) -> RouteMessa
     message
 }
 
-fn default_route(message: &RouteMessage) -> Option<DefaultRoute> {
-    let header = &message.header;
+/// `RTA_OIF`, `RTA_GATEWAY`, `RTA_PRIORITY`, `RTA_MULTIPATH`.
+const OIF: u16 = 4;
+const GATEWAY: u16 = 5;
+const PRIORITY: u16 = 6;
+const MULTIPATH: u16 = 9;
+/// `struct rtmsg`.
+const HEADER: usize = 12;
+/// `struct rtnexthop`: length (2 bytes), flags, weight, number of the interface.
+const HOP_HEADER: usize = 8;
+
+fn default_route(body: &[u8]) -> Option<DefaultRoute> {
+    let header = RouteHeader::parse(body).ok()?;
     let fits = header.destination_prefix_length == 0
         && header.kind == RouteType::Unicast
         && header.table == RouteHeader::RT_TABLE_MAIN;
@@ -124,18 +129,17 @@ fn default_route(message: &RouteMessage) -> Option<DefaultRoute> {
         return None;
     }
     let (mut index, mut gateway, mut metric) = (None, None, 0);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(oif) => index = Some(*oif),
-            RouteAttribute::Gateway(via) => gateway = address(via),
-            RouteAttribute::Priority(priority) => metric = *priority,
-            RouteAttribute::MultiPath(hops) => {
-                let first = hops.first()?;
-                index = Some(first.interface_index);
-                gateway = first.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Gateway(via) => address(via),
-                    _ => None,
-                });
+    for (kind, value) in attributes::attributes(body.get(HEADER..)?) {
+        match kind {
+            OIF => index = Some(attributes::number(value)?),
+            GATEWAY => gateway = attributes::address(value),
+            PRIORITY => metric = attributes::number(value)?,
+            MULTIPATH => {
+                // The first of the ways stands for all.
+                let length = usize::from(u16::from_ne_bytes([*value.first()?, *value.get(1)?]));
+                let hop = value.get(..length)?;
+                index = Some(attributes::number(hop.get(4..)?)?);
+                gateway = attributes::attribute(hop.get(HOP_HEADER..)?, GATEWAY).and_then(attributes::address);
             }
             _ => {}
         }
@@ -143,10 +147,47 @@ fn default_route(message: &RouteMessage) -> Option<DefaultRoute> {
     Some(DefaultRoute { index: index?, six, gateway, metric })
 }
 
-fn address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use netlink_packet_core::Emitable as _;
+    use netlink_packet_route::route::RouteNextHop;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(attributes: Vec<RouteAttribute>) -> Vec<u8> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.kind = RouteType::Unicast;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.attributes = attributes;
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_default_route_of_one_way_and_of_several() {
+        let via = Ipv4Addr::new(192, 0, 2, 1);
+        let route = DefaultRoute { index: 7, six: false, gateway: Some(via.into()), metric: 5 };
+        let one = vec![RouteAttribute::Oif(7), RouteAttribute::Gateway(via.into()), RouteAttribute::Priority(5)];
+        assert_eq!(default_route(&written(one)), Some(route));
+        let mut first = RouteNextHop::default();
+        first.interface_index = 7;
+        first.attributes.push(RouteAttribute::Gateway(via.into()));
+        let mut second = RouteNextHop::default();
+        second.interface_index = 8;
+        let several = vec![RouteAttribute::Priority(5), RouteAttribute::MultiPath(vec![first, second])];
+        assert_eq!(default_route(&written(several)), Some(route));
+        assert_eq!(default_route(&written(vec![RouteAttribute::Priority(5)])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>) {
+            let _ = default_route(&bytes);
+        }
     }
 }

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
+    AddressFamily,
     route::RouteProtocol,
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
+
+use nix::libc::{RTM_DELRULE, RTM_NEWRULE};
 
 use super::{Netlink, NetlinkError};
 use crate::node::netconfig::Rule;
@@ -21,7 +23,7 @@ impl Netlink {
         for message in messages(rule) {
             let what = format!("add the rule for table {}", rule.table);
             // Without EXCL the kernel would take the same rule twice.
-            self.addition(&what, RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)?;
+            self.addition(&what, RTM_NEWRULE, &message, NLM_F_CREATE | NLM_F_EXCL)?;
         }
         Ok(())
     }
@@ -33,7 +35,7 @@ impl Netlink {
     pub fn remove_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
         for message in messages(rule) {
             let what = format!("remove the rule for table {}", rule.table);
-            self.removal(&what, RouteNetlinkMessage::DelRule(message))?;
+            self.removal(&what, RTM_DELRULE, &message)?;
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! Bonds, bridges and VLANs: making them, and the settings of their ports.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{
-        BondAllPortActive, BondLacpRate, BondMode as KernelMode, BridgeStpState, InfoBond, InfoBridge, InfoBridgePort,
-        InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage,
-    },
+use netlink_packet_route::link::{
+    BondAllPortActive, BondLacpRate, BondMode as KernelMode, BridgeStpState, InfoBond, InfoBridge, InfoBridgePort,
+    InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage,
 };
+
+use nix::libc::RTM_NEWLINK;
 
 use super::{Link, Netlink, NetlinkError};
 use crate::node::netconfig::{Bond, Bridge};
@@ -74,7 +73,7 @@ impl Netlink {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         message.attributes.push(LinkAttribute::LinkInfo(info));
-        self.command(what, RouteNetlinkMessage::NewLink(message), 0)
+        self.command(what, RTM_NEWLINK, &message, 0)
     }
 
     fn make(&mut self, name: &str, info: Vec<LinkInfo>, below: Option<u32>) -> Result<(), NetlinkError> {
@@ -82,7 +81,7 @@ impl Netlink {
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         message.attributes.extend(below.map(LinkAttribute::Link));
         message.attributes.push(LinkAttribute::LinkInfo(info));
-        self.command(&format!("make {name}"), RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.command(&format!("make {name}"), RTM_NEWLINK, &message, NLM_F_CREATE | NLM_F_EXCL)
     }
 }
 
