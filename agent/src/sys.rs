@@ -331,3 +331,55 @@ pub fn swap_off(path: &str) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Unmaps the pages of this program's code until they are run again: what only the boot needed does not stay resident.
+///
+/// # Errors
+/// When `/proc/self/maps` cannot be read, or the kernel refuses.
+pub fn release_code() -> io::Result<()> {
+    for (start, length) in code(&std::fs::read_to_string("/proc/self/maps")?) {
+        // SAFETY: the range is a private mapping of a file that nobody can write to through it: the kernel reads each page
+        // from the file again when it is touched.
+        if unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Address and length of the executable, unwritable mappings of files (`proc_pid_maps(5)`). What the loader has relocated is
+/// read-only too, but not executable, and has no other copy.
+fn code(maps: &str) -> Vec<(usize, usize)> {
+    let mapping = |line: &str| {
+        // 7f0000401000-7f0000602000 r-xp 00001000 00:01 12 /sbin/init
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let (permissions, inode) = (fields.next()?, fields.nth(2)?);
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        let (start, end) = (number(start)?, number(end)?);
+        (permissions == "r-xp" && inode != "0").then(|| Some((start, end.checked_sub(start)?)))?
+    };
+    maps.lines().filter_map(mapping).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_of_files_is_released() {
+        let maps = "\
+10000-20000 r--p 00000000 00:01 12 /sbin/init
+20000-50000 r-xp 00010000 00:01 12 /sbin/init
+50000-60000 r--p 00040000 00:01 12 /sbin/init
+60000-61000 rw-p 00000000 00:00 0 [heap]
+70000-71000 r-xp 00000000 00:00 0 [vdso]
+80000-81000 rwxp 00000000 00:01 13 /x
+";
+        assert_eq!(code(maps), [(0x20000, 0x30000)]);
+        assert!(code("").is_empty());
+        // This program runs on behind it.
+        release_code().unwrap();
+        assert!(!code(&std::fs::read_to_string("/proc/self/maps").unwrap()).is_empty());
+    }
+}

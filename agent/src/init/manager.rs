@@ -254,7 +254,15 @@ impl Manager {
             _ if !trusted => info!("{sender} asked for {}: ignored", message.line()),
             // Answered by who read it.
             Message::Module(_) => {}
-            Message::Phase(phase) => self.timeline.mark(&phase),
+            Message::Phase(phase) => {
+                self.timeline.mark(&phase);
+                // The boot is over: what it ran is not run again before the end.
+                if phase == "healthy"
+                    && let Err(why) = sys::release_code()
+                {
+                    info!("failed to release the code of the boot: {why}");
+                }
+            }
             Message::Power(power) => self.ask(Request { power, by: sender.to_owned() }),
             Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
                 self.nomad_wanted = true;

@@ -216,6 +216,10 @@ impl Steward {
             if proof == Proof::Role { String::new() } else { format!(" health={}", proof.word()) }
         );
         self.report.update(|status| status.ready_at_ms = Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
+        // What only the boot needed does not stay in memory.
+        if let Err(why) = crate::sys::release_code() {
+            info!("failed to release the code of the boot: {why}");
+        }
         self.announce_ready(&who.platform);
         self.finish(plan, &who.metadata, &who.source);
     }
