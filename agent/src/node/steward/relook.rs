@@ -14,7 +14,13 @@ use std::{
 
 use super::{Found, Steward, changes, look};
 use crate::{
-    node::{datasource::Platform, identity, net::Shared, seed::Seed, userdata::Verdict},
+    node::{
+        datasource::Platform,
+        identity,
+        net::{Shared, View},
+        seed::Seed,
+        userdata::Verdict,
+    },
     notice, warning,
 };
 
@@ -49,6 +55,8 @@ struct Looker {
     platform: Platform,
     shared: Arc<Shared>,
     missing: bool,
+    /// How things were before the last look: what happens while it lasts counts for the next one.
+    seen: View,
 }
 
 impl Looker {
@@ -56,12 +64,12 @@ impl Looker {
     fn run(mut self, tell: impl Fn(Seed) -> bool) {
         let mut pause = if self.missing { MISSING } else { PERIOD };
         loop {
-            let before = self.shared.view();
             // A new disk may be a seed; a new address may reach one, which matters only when there is none.
             self.shared.wait(jittered(pause), |view| {
-                let address = self.missing && view.changes != before.changes;
-                (view.devices != before.devices || address).then_some(())
+                let address = self.missing && view.changes != self.seen.changes;
+                (view.devices != self.seen.devices || address).then_some(())
             });
+            self.seen = self.shared.view();
             match look::look(&self.root, &self.platform, &self.shared) {
                 Ok(seed) => {
                     if !tell(seed) {
@@ -92,6 +100,7 @@ impl Steward {
             platform: self.platform.clone(),
             shared: Arc::clone(&self.shared),
             missing: applied.stale,
+            seen: self.shared.view(),
         };
         thread::spawn(move || looker.run(|seed| sender.send(seed).is_ok()));
         Known { remembered: applied.seed.clone(), applied, told: Vec::new(), news }

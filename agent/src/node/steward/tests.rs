@@ -29,7 +29,7 @@ use crate::{
     unit::UnitSpec,
 };
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn facts(role: Role) -> ImageFacts {
     ImageFacts {
@@ -347,10 +347,10 @@ fn what_is_to_be_done_once_is_done_once() {
     first.messages_until(&Message::Power(notify::Power::Reboot));
     let done = |name: &str| below(first.root.path(), "/state/steppe/done").join(name);
     first.until(|_| done("phone-home").exists());
-    assert_eq!(
-        (calls.lock().unwrap().as_slice(), fs::read_to_string(done("power-state")).unwrap().as_str()),
-        (&["/i-1".to_owned()][..], "i-1")
-    );
+    assert_eq!(fs::read_to_string(done("power-state")).unwrap(), "i-1");
+    // An answer that is lost makes it call again.
+    let before = calls.lock().unwrap().clone();
+    assert!(!before.is_empty() && before.iter().all(|path| path == "/i-1"), "{before:?}");
 
     let second = Machine::new();
     fs::rename(first.root.path().join("state"), second.root.path().join("state")).unwrap();
@@ -362,7 +362,7 @@ fn what_is_to_be_done_once_is_done_once() {
     while let Ok(length) = second.init.recv(&mut datagram) {
         assert!(!notify::parse(&datagram[..length]).contains(&Message::Power(notify::Power::Reboot)));
     }
-    assert_eq!(calls.lock().unwrap().len(), 1);
+    assert_eq!(*calls.lock().unwrap(), before);
 }
 
 #[test]
