@@ -1,8 +1,9 @@
 //! Partition tables and file systems.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{Seek as _, SeekFrom},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -35,7 +36,7 @@ const SWAP: &str = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f";
 pub(super) fn table(machine: &Machine<'_>, setup: &TableSetup) -> Result<(), VolumeError> {
     let node = machine.device(&setup.device)?;
     let io = |action| VolumeError::io(action, &node);
-    let mut file = OpenOptions::new().read(true).write(true).open(&node).map_err(io("open"))?;
+    let mut file = exclusive(&node)?;
     let sector = sector(machine.root, &node);
     let parts = setup.layout.parts();
     if gpt::read(&mut file, sector).is_ok_and(|table| table.partitions.len() == parts.len()) {
@@ -71,6 +72,14 @@ pub(super) fn table(machine: &Machine<'_>, setup: &TableSetup) -> Result<(), Vol
     }
     notice!("{}: {} partitions made", node.display(), placed.len());
     Ok(())
+}
+
+/// Opens a device that nothing else uses. A disk with a mounted partition is refused by the kernel (`EBUSY`): no name and no
+/// `overwrite` may cost a machine the disk that it runs from.
+pub(super) fn exclusive(node: &Path) -> Result<File, VolumeError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(nix::libc::O_EXCL);
+    options.open(node).map_err(VolumeError::io("open for itself", node))
 }
 
 /// First and last sector of each part.
@@ -169,6 +178,8 @@ pub(super) fn file_system(machine: &Machine<'_>, setup: &FsSetup) -> Result<(), 
         content if !setup.overwrite => return Err(VolumeError::Occupied { device: node, what: describe(&content) }),
         _ => {}
     }
+    // Closed again before the program opens it, which refuses what is mounted as well.
+    drop(exclusive(&node)?);
     if setup.file_system == FileSystem::Swap {
         return swap::header(&node, setup.label.as_deref());
     }

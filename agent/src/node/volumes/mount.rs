@@ -49,10 +49,6 @@ pub(super) fn mount(machine: &Machine<'_>, entry: &Mount) -> Result<(), VolumeEr
         return swap::on(&whole_or_first(node));
     };
     let place = machine.root.join(target.trim_start_matches('/'));
-    let table = fs::read_to_string(machine.root.join("proc/self/mountinfo")).unwrap_or_default();
-    if mountinfo::parse(&table).iter().any(|mount| mount.target == *target && is_users(mount)) {
-        return Ok(());
-    }
     let mut node = machine.source(&entry.source)?;
     let (flags, data) = options(&entry.options);
     let kind = match (&entry.source, &entry.kind) {
@@ -65,6 +61,10 @@ pub(super) fn mount(machine: &Machine<'_>, entry: &Mount) -> Result<(), VolumeEr
             found.ok_or_else(why)?.to_owned()
         }
     };
+    let table = fs::read_to_string(machine.root.join("proc/self/mountinfo")).unwrap_or_default();
+    if is_mounted(&table, &node, target) {
+        return Ok(());
+    }
     if entry.source != MountSource::Memory {
         (machine.load_module)(&kind);
         repair(&node)?;
@@ -78,10 +78,10 @@ pub(super) fn mount(machine: &Machine<'_>, entry: &Mount) -> Result<(), VolumeEr
     Ok(())
 }
 
-/// Whether a mount is one of this module's, not one of the image's own (`/var`, `/tmp`).
-fn is_users(mount: &mountinfo::Mount) -> bool {
-    let own = ["/var", "/opt", "/srv", "/home", "/run", "/tmp", "/etc"];
-    !own.contains(&mount.target.as_str())
+/// Whether this is mounted there by now, by an earlier process of this boot.
+fn is_mounted(table: &str, node: &Path, target: &str) -> bool {
+    let fits = |mount: &mountinfo::Mount| mount.target == target && Path::new(&mount.source) == node;
+    mountinfo::parse(table).iter().any(fits)
 }
 
 /// A disk without a file system of its own, but with a first partition, stands for that one (`cc_mounts.py`).
@@ -129,6 +129,16 @@ fn options(list: &[String]) -> (MsFlags, Vec<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_same_device_at_the_same_place_is_mounted_already() {
+        let table = "25 22 254:3 /opt /opt rw - ext4 /dev/vda3 rw\n26 22 254:16 / /opt rw - ext4 /dev/vdb1 rw\n";
+        assert!(is_mounted(table, Path::new("/dev/vdb1"), "/opt"));
+        // The image's own mount of `/opt` is none of a volume.
+        assert!(
+            !is_mounted(table, Path::new("/dev/vdc"), "/opt") && !is_mounted(table, Path::new("/dev/vdb1"), "/srv")
+        );
+    }
 
     #[test]
     fn options_are_flags_or_the_file_systems() {

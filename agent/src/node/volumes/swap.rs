@@ -36,7 +36,7 @@ fn page(bytes: u64, label: Option<&str>) -> Vec<u8> {
 /// Makes a device swap space.
 pub(super) fn header(node: &Path, label: Option<&str>) -> Result<(), VolumeError> {
     let io = |action| VolumeError::io(action, node);
-    let mut file = OpenOptions::new().write(true).open(node).map_err(io("open"))?;
+    let mut file = super::make::exclusive(node)?;
     let size = file.seek(SeekFrom::End(0)).map_err(io("measure"))?;
     file.seek(SeekFrom::Start(0)).map_err(io("write"))?;
     file.write_all(&page(size, label)).and_then(|()| file.sync_all()).map_err(io("write"))?;

@@ -167,8 +167,12 @@ fn source(name: &str, kind: &str, aliases: &Aliases) -> Result<Source, String> {
 /// Where something may be mounted.
 fn place(target: &str) -> Result<String, String> {
     let trimmed = target.trim_end_matches('/');
-    if trimmed == "/mnt" || roots::WRITABLE.contains(&trimmed) && trimmed != "/etc" {
+    // What lies below the others is in use already, by Nomad and by the agent itself.
+    if ["/home", "/mnt", "/opt", "/srv"].contains(&trimmed) {
         return Ok(trimmed.to_owned());
+    }
+    if roots::WRITABLE.contains(&trimmed) {
+        return Err(format!("{trimmed} as a whole is in use: mount below it, or on /srv or /opt"));
     }
     match roots::check(trimmed) {
         Ok(path) => Ok(path),
@@ -206,6 +210,8 @@ mod tests {
             ("mounts: [['10.0.0.1:/x', /srv/x]]", "refused", "of another machine"),
             ("mounts: [[/dev/sdb, /usr/x]]", "refused", "read-only image"),
             ("mounts: [[/dev/sdb, /mnt/x]]", "refused", "/mnt itself"),
+            ("mounts: [[/dev/sdb, /run]]", "refused", "mounts[0]: /run"),
+            ("mounts: [[/dev/sdb, /var/]]", "refused", "mounts[0]: /var"),
             ("mounts: [[ID=1, /srv/x]]", "refused", "is no way to name a device"),
             ("mounts: [a]", "refused", "mounts[0]: must be a list"),
         ] {
