@@ -1,0 +1,78 @@
+//! The command line of the builder: one file for each family of commands.
+
+mod build;
+mod userdata;
+
+use std::process::ExitCode;
+
+use agent::facts::Role;
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Builds bootable Steppe images: no root, no loop devices, no containers.
+#[derive(Debug, Parser)]
+#[command(name = "builder", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Build(build::Command),
+    #[command(flatten)]
+    UserData(userdata::Command),
+}
+
+/// What a node made from the image promises to be.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArg {
+    /// Keeps cluster state, never runs workloads.
+    Server,
+    /// Runs workloads, never schedules.
+    Client,
+    /// Either or both.
+    Dev,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Server => Self::Server,
+            RoleArg::Client => Self::Client,
+            RoleArg::Dev => Self::Dev,
+        }
+    }
+}
+
+/// Runs the builder. 0: done, and good. 1: failed, or a node would refuse something. 2: wrong usage, or what is to be
+/// looked at cannot be read.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Build(command) => build::run(&command),
+        Command::UserData(command) => answer(userdata::run(&command)),
+    }
+}
+
+/// The exit code of a command that looks at something: whether it is good, or why it cannot be looked at.
+fn answer(result: Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
