@@ -1,0 +1,47 @@
+//! Values of a recipe that are of the right type and yet wrong.
+
+use agent::node::datasource;
+
+use super::{Recipe, RecipeError};
+use crate::hint;
+
+impl Recipe {
+    pub(super) fn check(&self, file: &str) -> Result<(), RecipeError> {
+        let wrong = |key: &'static str, why: String| Err(RecipeError::Value { file: file.to_owned(), key, why });
+        let plain =
+            |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._+".contains(&c));
+        if !plain(&self.name) {
+            return wrong("name", format!("{:?} has characters other than letters, digits and -._+", self.name));
+        }
+        if let Some(platform) = self.platform.as_deref().filter(|name| !datasource::names().any(|n| n == *name)) {
+            let names: Vec<&str> = datasource::names().collect();
+            let near = hint::nearest(platform, names.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
+            let known = names.join(", ");
+            return wrong("platform", format!("{platform:?} is none of {known}{}", near.unwrap_or_default()));
+        }
+        for level in [self.root.level, self.initramfs_level] {
+            if !(1..=22).contains(&level) {
+                return wrong("level", format!("zstd has the levels 1 to 22, not {level}"));
+            }
+        }
+        let block = self.root.block;
+        if !block.0.is_power_of_two() || !(4 << 10..=1 << 20).contains(&block.0) {
+            return wrong("root.block", format!("{block} is not a power of two from 4KiB to 1MiB"));
+        }
+        if self.esp_size.0 < 34 << 20 || !self.esp_size.0.is_multiple_of(1 << 20) {
+            return wrong("disk.esp", format!("{} is not a multiple of 1MiB from 34MiB on", self.esp_size));
+        }
+        if !self.disk_size.0.is_multiple_of(1 << 20) {
+            return wrong("disk.size", format!("{} is not a multiple of 1MiB", self.disk_size));
+        }
+        for name in self.packages.names.iter().chain([&self.kernel.package, &self.packages.suite]) {
+            if !plain(name) || name.starts_with('-') {
+                return wrong("packages", format!("{name:?} is not the name of a package or suite"));
+            }
+        }
+        if let Some(word) = self.kernel.cmdline.iter().find(|w| w.starts_with("root=") || w.contains(['\n', '\0'])) {
+            return wrong("kernel.cmdline", format!("{word:?} is the builder's to say"));
+        }
+        Ok(())
+    }
+}

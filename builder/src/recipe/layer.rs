@@ -1,0 +1,147 @@
+//! One file of a recipe, in which any value may be missing, and how it is laid over the file that it extends.
+
+use agent::{facts::Role, node::datasource};
+use serde::Deserialize;
+
+use super::{Kernel, Packages, Recipe, RecipeError, Root};
+use crate::{hint, nomad::Fingerprint, size::Size};
+
+/// One file, before what it extends is put below it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Layer {
+    pub(super) extends: Option<String>,
+    name: Option<String>,
+    role: Option<Role>,
+    consoles: Option<Vec<String>>,
+    platform: Option<String>,
+    #[serde(default)]
+    kernel: KernelLayer,
+    #[serde(default)]
+    packages: PackagesLayer,
+    #[serde(default)]
+    root: RootLayer,
+    #[serde(default)]
+    initramfs: InitramfsLayer,
+    #[serde(default)]
+    nomad: NomadLayer,
+    #[serde(default)]
+    disk: DiskLayer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KernelLayer {
+    package: Option<String>,
+    modules: Option<String>,
+    cmdline: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackagesLayer {
+    suite: Option<String>,
+    components: Option<Vec<String>>,
+    names: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RootLayer {
+    programs: Option<Vec<String>>,
+    level: Option<i32>,
+    block: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InitramfsLayer {
+    level: Option<i32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NomadLayer {
+    version: Option<String>,
+    key: Option<Fingerprint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskLayer {
+    size: Option<Size>,
+    esp: Option<Size>,
+}
+
+impl Layer {
+    pub(super) fn parse(file: &str, text: &str) -> Result<Self, RecipeError> {
+        toml::from_str(text)
+            .map_err(|error| RecipeError::Parse { file: file.to_owned(), message: hint::describe_toml(text, &error) })
+    }
+
+    /// This layer's values, and `below`'s where this one has none.
+    pub(super) fn over(self, below: Self) -> Self {
+        Self {
+            extends: below.extends,
+            name: self.name.or(below.name),
+            role: self.role.or(below.role),
+            consoles: self.consoles.or(below.consoles),
+            platform: self.platform.or(below.platform),
+            kernel: KernelLayer {
+                package: self.kernel.package.or(below.kernel.package),
+                modules: self.kernel.modules.or(below.kernel.modules),
+                cmdline: self.kernel.cmdline.or(below.kernel.cmdline),
+            },
+            packages: PackagesLayer {
+                suite: self.packages.suite.or(below.packages.suite),
+                components: self.packages.components.or(below.packages.components),
+                names: self.packages.names.or(below.packages.names),
+            },
+            root: RootLayer {
+                programs: self.root.programs.or(below.root.programs),
+                level: self.root.level.or(below.root.level),
+                block: self.root.block.or(below.root.block),
+            },
+            initramfs: InitramfsLayer { level: self.initramfs.level.or(below.initramfs.level) },
+            nomad: NomadLayer {
+                version: self.nomad.version.or(below.nomad.version),
+                key: self.nomad.key.or(below.nomad.key),
+            },
+            disk: DiskLayer { size: self.disk.size.or(below.disk.size), esp: self.disk.esp.or(below.disk.esp) },
+        }
+    }
+
+    pub(super) fn finish(self, file: &str) -> Result<Recipe, RecipeError> {
+        fn need<T>(value: Option<T>, file: &str, key: &'static str) -> Result<T, RecipeError> {
+            value.ok_or_else(|| RecipeError::Missing { file: file.to_owned(), key })
+        }
+        let recipe = Recipe {
+            name: need(self.name, file, "name")?,
+            role: need(self.role, file, "role")?,
+            consoles: self.consoles.unwrap_or_default(),
+            platform: self.platform.map(|name| datasource::canonical(&name)),
+            kernel: Kernel {
+                package: need(self.kernel.package, file, "kernel.package")?,
+                modules: need(self.kernel.modules, file, "kernel.modules")?,
+                cmdline: need(self.kernel.cmdline, file, "kernel.cmdline")?,
+            },
+            packages: Packages {
+                suite: need(self.packages.suite, file, "packages.suite")?,
+                components: need(self.packages.components, file, "packages.components")?,
+                names: need(self.packages.names, file, "packages.names")?,
+            },
+            root: Root {
+                programs: need(self.root.programs, file, "root.programs")?,
+                level: need(self.root.level, file, "root.level")?,
+                block: need(self.root.block, file, "root.block")?,
+            },
+            initramfs_level: need(self.initramfs.level, file, "initramfs.level")?,
+            nomad_version: need(self.nomad.version, file, "nomad.version")?,
+            nomad_key: need(self.nomad.key, file, "nomad.key")?,
+            disk_size: need(self.disk.size, file, "disk.size")?,
+            esp_size: need(self.disk.esp, file, "disk.esp")?,
+        };
+        recipe.check(file)?;
+        Ok(recipe)
+    }
+}
