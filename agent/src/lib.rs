@@ -6,8 +6,8 @@
 //! - [`df`] answers Nomad, which asks a program of that name how large its data directory is.
 //!
 //! The modules below these are shared: what an image says about itself ([`facts`]), the kernel command line
-//! ([`cmdline`]), the datagrams between the processes ([`notify`]), what init is asked to run ([`unit`]) and what
-//! both report ([`status`]).
+//! ([`cmdline`]), the two slots of a disk ([`slots`]), the datagrams between the processes ([`notify`]), what init is asked
+//! to run ([`unit`]) and what both report ([`status`]).
 
 pub mod cmdline;
 pub mod console;
@@ -21,6 +21,7 @@ pub mod paths;
 
 pub mod personality;
 pub mod proc;
+pub mod slots;
 pub mod status;
 pub mod sys;
 pub mod unit;

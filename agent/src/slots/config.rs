@@ -1,0 +1,61 @@
+//! The texts that configure the boot loaders.
+
+use super::Slot;
+
+/// `loader.conf` of systemd-boot: no menu, no editor of the command line, and no seed file that the boot loader would write.
+pub const LOADER: &str = "timeout 0\neditor no\nrandom-seed-mode off\n";
+
+/// The word on the kernel's command line that says that syslinux boots a slot on trial.
+pub const TRIAL: &str = "steppe.on-trial";
+
+/// `syslinux.cfg`: which slot is booted, and where their parts are.
+///
+/// No prompt, and no way to get one: after a failed start syslinux tries the default again.
+#[must_use]
+pub fn syslinux(default: Slot) -> String {
+    format!("DEFAULT {default}\nPROMPT 0\nNOESCAPE 1\nINCLUDE /a/slot.cfg\nINCLUDE /b/slot.cfg\n")
+}
+
+/// The slot that a `syslinux.cfg` boots.
+#[must_use]
+pub fn default_of(syslinux: &str) -> Option<Slot> {
+    syslinux.lines().find_map(|line| line.strip_prefix("DEFAULT ")).and_then(|letter| Slot::parse(letter.trim()))
+}
+
+/// The part of a slot: its label, kernel, initramfs and command line. White space in `cmdline` becomes single spaces, so that it stays one
+/// line.
+#[must_use]
+pub fn slot(slot: Slot, cmdline: &str) -> String {
+    let cmdline = cmdline.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("LABEL {slot}\nLINUX /{}\nINITRD /{}\nAPPEND {cmdline}\n", slot.kernel(), slot.initrd())
+}
+
+/// The part of a slot that holds nothing yet.
+pub const EMPTY_SLOT: &str = "# empty\n";
+
+/// What the boot-once record says to boot `slot` on trial: its label, and a word for the kernel's command line.
+#[must_use]
+pub fn trial(slot: Slot) -> String {
+    format!("{slot} {TRIAL}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_read_back() {
+        for slot in Slot::ALL {
+            assert_eq!(default_of(&syslinux(slot)), Some(slot));
+        }
+        assert_eq!(default_of("TIMEOUT 1\n"), None);
+    }
+
+    #[test]
+    fn a_slot_is_one_label_with_its_files() {
+        assert_eq!(
+            slot(Slot::B, "quiet\nroothash=00"),
+            "LABEL b\nLINUX /b/vmlinuz\nINITRD /b/initrd\nAPPEND quiet roothash=00\n"
+        );
+    }
+}
