@@ -3,8 +3,8 @@
 //! A build is a chain of steps, each a function from inputs to bytes with a key over what it depends on ([`content`]):
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
-//! [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] → [`disk`] → formats ([`raw`], [`qcow2`], [`netboot`]) →
-//! [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told, by the node's own code.
+//! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] → [`disk`] → formats ([`raw`], [`qcow2`],
+//! [`netboot`]) → [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told, by the node's own code.
 
 pub mod apt;
 pub mod build;
@@ -40,4 +40,5 @@ pub mod squashfs;
 pub mod tree;
 pub mod uki;
 pub mod userdata;
+pub mod verity;
 pub mod zoneinfo;

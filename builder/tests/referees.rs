@@ -13,6 +13,7 @@ use builder::{
     disk::Disk,
     esp, qcow2, raw, squashfs,
     tree::{Origin, Tree},
+    verity,
 };
 
 /// Runs a referee; nothing when it is not installed.
@@ -110,4 +111,49 @@ fn the_initramfs_unpacks() {
     approves("sh", &["-c", &script]);
     assert_eq!(fs::read(to.join("usr/bin/tool")).unwrap(), vec![5; 300_000]);
     assert_eq!(fs::read_link(to.join("bin")).unwrap(), Path::new("usr/bin"));
+}
+
+/// The tree that `veritysetup` would make, and its judgement of ours.
+#[test]
+fn the_hash_tree_is_veritysetups() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (data, ours, theirs) = (at("data"), at("ours"), at("theirs"));
+    // One block, one block of hashes, two levels, and three.
+    for blocks in [1, 128, 700, 16_500] {
+        let bytes: Vec<u8> = (0..blocks * verity::BLOCK).map(|n| u8::try_from(n / 7 % 251).unwrap()).collect();
+        let parameters = verity::Parameters::of(&bytes);
+        let tree = verity::tree(&bytes, &parameters);
+        fs::write(&data, &bytes).unwrap();
+        fs::write(&ours, &tree.bytes).unwrap();
+        let salt: String = builder::content::hex(&parameters.salt);
+        let uuid = parameters.uuid.to_string();
+        let blocks_of = ["--data-block-size", "4096", "--hash-block-size", "4096"];
+        let format = [&["format", "--hash", "sha256", "--salt", &salt, "--uuid", &uuid], &blocks_of[..]].concat();
+        let Some(said) = approves("veritysetup", &[&format[..], &[text(&data), text(&theirs)]].concat()) else {
+            return;
+        };
+        assert!(said.contains(&tree.root_hash.hex()), "{said}");
+        assert!(fs::read(&theirs).unwrap() == tree.bytes, "another tree for {blocks} blocks");
+        let _ = fs::remove_file(&theirs);
+
+        let root_hash = tree.root_hash.hex();
+        let verify = ["verify", text(&data), text(&ours), &root_hash];
+        approves("veritysetup", &verify);
+        let refuses = |what: &str| {
+            let output = referee("veritysetup", &verify).unwrap();
+            assert!(!output.status.success(), "veritysetup accepts {what} among {blocks} blocks");
+        };
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
+        fs::write(&data, &flipped).unwrap();
+        refuses("a flipped byte of the data");
+        fs::write(&data, &bytes).unwrap();
+        if blocks > 1 {
+            let mut flipped = tree.bytes.clone();
+            flipped[verity::BLOCK + 3] ^= 1;
+            fs::write(&ours, &flipped).unwrap();
+            refuses("a flipped byte of the tree");
+        }
+    }
 }
