@@ -2,6 +2,7 @@
 //! with that key before is taken from the cache.
 
 mod inputs;
+mod relock;
 mod steps;
 mod write;
 
@@ -13,6 +14,7 @@ use std::{
 use agent::facts::NomadSource;
 use anyhow::{Context as _, Result};
 
+pub use self::relock::newest;
 use self::{inputs::Inputs, write::Made};
 use crate::{
     cache::{Cache, CacheError},
