@@ -26,7 +26,7 @@ use nix::{
     unistd::{Gid, Uid, setgid, setgroups, setsid, setuid},
 };
 
-use crate::unit::UnitSpec;
+use crate::{init::dm, unit::UnitSpec};
 
 /// Time since the kernel started, suspended time included (`CLOCK_BOOTTIME`): the agent's only clock for durations.
 #[must_use]
@@ -114,6 +114,18 @@ pub fn configure_loop(device: &File, backing: &File) -> nix::Result<()> {
     };
     // SAFETY: `config` has the kernel's layout (`repr(C)`), lives through the call and is only read.
     unsafe { ioctls::loop_configure(device.as_raw_fd(), &raw const config) }.map(drop)
+}
+
+/// Sends device-mapper a request (`_IOWR(0xfd, number, struct dm_ioctl)`); `control` is `/dev/mapper/control`.
+///
+/// # Errors
+/// Those of the request.
+pub(crate) fn device_mapper(control: &File, number: u8, request: &mut dm::Request) -> nix::Result<()> {
+    let code = nix::request_code_readwrite!(0xfd, number, size_of::<dm::Head>());
+    // SAFETY: `request` has the kernel's layout (`repr(C)`) and says its own size, all of which the kernel may read and
+    // write; it lives through the call, and whatever bytes come back are valid for it.
+    nix::errno::Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), code as _, std::ptr::from_mut(request)) })
+        .map(drop)
 }
 
 /// `struct blkpg_partition` of `linux/blkpg.h`.
