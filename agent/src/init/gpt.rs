@@ -52,7 +52,7 @@ impl fmt::Display for Guid {
 }
 
 /// The header, as far as it is used here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
     /// Sector of this header.
     pub own_lba: u64,
