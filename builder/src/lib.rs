@@ -17,6 +17,7 @@ pub mod disk;
 pub mod elf;
 pub mod embedded;
 pub mod esp;
+pub mod fat;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod hint;
