@@ -192,3 +192,37 @@ pub(crate) fn stub() -> Vec<u8> {
     out.resize(0x600, 0xcc);
     out
 }
+
+/// Where the boot sector of [`syslinux`] has the place of its loader.
+pub(crate) const SECTOR_POINTER: usize = 0x100;
+
+/// A program like syslinux's installer: the boot programs in its data, and what it needs to know to install them.
+pub(crate) fn syslinux() -> Vec<u8> {
+    let mut sector = [0xb0; 512];
+    sector[..11].copy_from_slice(b"\xeb\x58\x90SYSLINUX");
+    sector[0x1f8..].copy_from_slice(b"\xfe\x02\xb2\x3e\x18\x37\x55\xaa");
+    let mut loader = vec![0; 1536];
+    let mut put = |at: usize, bytes: &[u8]| loader[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\r\nSYSLINUX 6.04 \0\r\n\x1a");
+    put(24, b"\xfe\x02\xb2\x3e");
+    put(24 + 22, &64u16.to_le_bytes());
+    // Record, directory and its room, subvolume and its room, pieces and their number, the places in the boot sector.
+    for (index, value) in [128u16, 160, 64, 0, 0, 256, 4, 0x100, 0x106, 0x110].into_iter().enumerate() {
+        put(64 + 2 * index, &value.to_le_bytes());
+    }
+    let mut module = b"\x7fELF\x01\x01\x01".to_vec();
+    module.resize(100, 0x4d);
+    module[32..36].copy_from_slice(&60u32.to_le_bytes());
+    module[46..50].copy_from_slice(&[40, 0, 1, 0]);
+    let data = [&[0; 48], &sector[..], &loader, &module, b"rest"].concat();
+    let names = b"\0.data\0.shstrtab\0";
+    let mut body = data.clone();
+    body.extend(names);
+    body.resize(body.len().next_multiple_of(8), 0);
+    let mut out = header(3, 0, 64 + body.len(), 3, 2);
+    out.extend(body);
+    out.extend([0; 64]);
+    out.extend(section(1, 1, 64, data.len(), 0, 0));
+    out.extend(section(7, 3, 64 + data.len(), names.len(), 0, 0));
+    out
+}

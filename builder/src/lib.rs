@@ -39,6 +39,7 @@ pub mod root;
 pub mod sbom;
 pub mod size;
 pub mod squashfs;
+pub mod syslinux;
 pub mod tree;
 pub mod uki;
 pub mod userdata;
