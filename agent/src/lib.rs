@@ -25,4 +25,3 @@ pub mod slots;
 pub mod status;
 pub mod sys;
 pub mod unit;
-pub mod update;

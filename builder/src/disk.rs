@@ -6,7 +6,7 @@ use gptman::{GPT, GPTPartitionEntry};
 use std::io::{self, Cursor, Read};
 use uuid::Uuid;
 
-use crate::content::Digest;
+use crate::{content::Digest, esp::Esp, syslinux};
 
 const SECTOR: u64 = 512;
 const ALIGN: u64 = 1 << 20;
@@ -16,6 +16,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_2f6a_41f5_5b0e_a0b7_53e5_7a1d_6c1
 const ESP_TYPE: Uuid = Uuid::from_u128(0xc12a_7328_f81f_11d2_ba4b_00a0_c93e_c93b);
 /// Root for x86-64 (Discoverable Partitions Specification).
 const ROOT_TYPE: Uuid = Uuid::from_u128(0x4f68_bce3_e8cd_4db1_96e7_fbca_f984_b709);
+/// "Legacy BIOS bootable" of the UEFI specification, for every type.
+const BIOS_BOOTABLE: u64 = 1 << 2;
 /// "Read-only" in the specification of that type.
 const READ_ONLY: u64 = 1 << 60;
 
@@ -40,7 +42,9 @@ impl Disk {
     ///
     /// # Errors
     /// When the partitions do not fit.
-    pub fn build(size: u64, esp: Vec<u8>, root: Vec<u8>, root_id: Digest) -> Result<Self, DiskError> {
+    pub fn build(size: u64, esp: Esp, root: Vec<u8>, root_id: Digest) -> Result<Self, DiskError> {
+        let Esp { bytes: esp, mbr } = esp;
+        let bootable = if mbr.is_some() { BIOS_BOOTABLE } else { 0 };
         let esp_at = ALIGN;
         let root_at = esp_at + (esp.len() as u64).next_multiple_of(ALIGN);
         let root_len = (root.len() as u64).next_multiple_of(ALIGN);
@@ -59,11 +63,15 @@ impl Disk {
         };
         let mut sparse = SparseEnds::new(size);
         let mut gpt = GPT::new_from(&mut sparse, SECTOR, identifier(root_id, "disk").to_bytes_le())?;
-        gpt[1] = entry(ESP_TYPE, identifier(root_id, "esp"), esp_at, esp.len() as u64, 0, "steppe-esp");
+        gpt[1] = entry(ESP_TYPE, identifier(root_id, "esp"), esp_at, esp.len() as u64, bootable, "steppe-esp");
         gpt[2] = entry(ROOT_TYPE, identifier(root_id, "root"), root_at, root_len, READ_ONLY, "steppe-root");
         GPT::write_protective_mbr_into(&mut sparse, SECTOR)?;
         gpt.write_into(&mut sparse)?;
-        let (head, tail) = sparse.into_parts();
+        let (mut head, tail) = sparse.into_parts();
+        if let Some(code) = mbr {
+            let place = head.get_mut(..code.len()).filter(|place| place.len() <= syslinux::MBR_CODE);
+            place.ok_or(DiskError::Code(code.len()))?.copy_from_slice(&code);
+        }
         let tail_at = size - tail.len() as u64;
         Ok(Self { size, extents: vec![(0, head), (esp_at, esp), (root_at, root), (tail_at, tail)] })
     }
@@ -189,6 +197,9 @@ pub enum DiskError {
         /// What it takes.
         least: u64,
     },
+    /// The code would lie over the partition table.
+    #[error("boot code of {0} bytes does not fit into the first sector of a disk")]
+    Code(usize),
     /// The partition table writer failed.
     #[error("failed to write the partition table: {0}")]
     Table(#[from] gptman::Error),
@@ -201,7 +212,8 @@ mod tests {
     #[test]
     fn another_pass_reads_the_table_back() {
         let root = Digest::of(b"root");
-        let disk = Disk::build(64 << 20, vec![1; 36 << 20], vec![2; 5000], root).unwrap();
+        let esp = |code: &[u8]| Esp { bytes: vec![1; 36 << 20], mbr: Some(code.to_vec()) };
+        let disk = Disk::build(64 << 20, esp(&[3; 440]), vec![2; 5000], root).unwrap();
         let mut image = vec![0; 64 << 20];
         for (at, bytes) in &disk.extents {
             let at = usize::try_from(*at).unwrap();
@@ -212,9 +224,11 @@ mod tests {
         assert_eq!(gpt[2].starting_lba * SECTOR, 37 << 20);
         assert_eq!(&image[37 << 20..(37 << 20) + 5000], &[2; 5000]);
         assert_eq!(image[510..512], [0x55, 0xaa]);
+        assert_eq!((&image[..440], gpt[1].attribute_bits), (&[3; 440][..], BIOS_BOOTABLE));
+        assert!(matches!(Disk::build(64 << 20, esp(&[3; 441]), vec![2], root), Err(DiskError::Code(441))));
         assert_eq!(disk.digest().unwrap(), Digest::of(&image));
         // Another root, other identifiers.
         assert_ne!(identifier(root, "root"), identifier(Digest::of(b"other"), "root"));
-        assert!(matches!(Disk::build(38 << 20, vec![0; 36 << 20], vec![1], root), Err(DiskError::Small { .. })));
+        assert!(matches!(Disk::build(38 << 20, esp(b""), vec![1], root), Err(DiskError::Small { .. })));
     }
 }

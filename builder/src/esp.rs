@@ -1,220 +1,202 @@
-//! The EFI system partition: FAT32 with one file, `EFI/BOOT/BOOTX64.EFI`.
+//! The EFI system partition of a new disk: boot loaders for UEFI and BIOS, and the system of slot a.
 //!
-//! Written by hand after Microsoft's "FAT: General Overview of On-Disk Format" 1.03. The tree is always the same and each name
-//! has eight letters and three, so there is little to write; and the file lies in one piece, which boot programs like.
+//! What lies where, and how it is called, is [`agent::slots`], by which updates change it later.
 
-const SECTOR: u64 = 512;
-const RESERVED: u64 = 32;
-const BACKUP: usize = 6;
-const TABLES: u64 = 2;
-/// The fewest clusters of a FAT32. Firmware tells the kind from their number, whatever the boot sector says.
-const FAT32_CLUSTERS: u64 = 65_525;
-const END_OF_CHAIN: u32 = 0x0fff_ffff;
-const LABEL: &[u8; 11] = b"STEPPE-ESP ";
-const DIRECTORY: u8 = 0x10;
-const VOLUME_LABEL: u8 = 0x08;
-const ARCHIVE: u8 = 0x20;
-/// 1 January 1980, the oldest date that the format knows. It has local time without a zone, so none would be right.
-const DATE: u16 = 1 << 5 | 1;
-/// Clusters of the three directories; the file follows.
-const ROOT: u32 = 2;
-const EFI: u32 = 3;
-const BOOT: u32 = 4;
-const FILE: u32 = 5;
+use agent::slots::{self, Slot, boot_once, config, entry::Entry};
 
-/// Where things are in the partition.
-struct Layout {
-    sectors: u32,
-    per_cluster: u32,
-    per_table: u32,
-    clusters: u32,
+use crate::{
+    fat::{FatError, File, Identity, Volume},
+    syslinux::{self, Installer, SyslinuxError},
+};
+
+/// The volume's name.
+const LABEL: [u8; 11] = *b"STEPPE-ESP ";
+/// Directory entries and the like that a second system needs besides its files.
+const SLACK: u64 = 64 << 10;
+
+/// What boots.
+#[derive(Debug, Clone, Copy)]
+pub struct System<'a> {
+    /// The unified kernel image, for UEFI.
+    pub uki: &'a [u8],
+    /// Its kernel, for BIOS.
+    pub kernel: &'a [u8],
+    /// Its initramfs, for BIOS.
+    pub initrd: &'a [u8],
+    /// Its command line, for BIOS.
+    pub cmdline: &'a str,
 }
 
-impl Layout {
-    /// The largest cluster with which it still is FAT32: fewer entries for the firmware to walk.
-    fn of(size: u64) -> Result<Self, EspError> {
-        let sectors = u32::try_from(size / SECTOR).map_err(|_| EspError::Large(size))?;
-        [8u32, 4, 2, 1]
-            .into_iter()
-            .find_map(|per_cluster| {
-                let entries = u64::from(sectors / per_cluster) + 2;
-                let per_table = entries.div_ceil(SECTOR / 4);
-                let data = u64::from(sectors).checked_sub(RESERVED + TABLES * per_table)?;
-                let clusters = data / u64::from(per_cluster);
-                let per_table = u32::try_from(per_table).ok()?;
-                let clusters = u32::try_from(clusters).ok()?;
-                // Readers differ by a few clusters in where FAT16 ends.
-                (u64::from(clusters) > FAT32_CLUSTERS + 16).then_some(Self {
-                    sectors,
-                    per_cluster,
-                    per_table,
-                    clusters,
-                })
-            })
-            .ok_or(EspError::Small(size))
-    }
-
-    fn table(&self, number: u64) -> usize {
-        index((RESERVED + number * u64::from(self.per_table)) * SECTOR)
-    }
-
-    fn cluster_size(&self) -> u64 {
-        u64::from(self.per_cluster) * SECTOR
-    }
-
-    fn cluster(&self, number: u32) -> usize {
-        self.table(TABLES) + index(u64::from(number - ROOT) * self.cluster_size())
-    }
+/// The boot loaders.
+#[derive(Debug, Clone, Copy)]
+pub struct Loaders<'a> {
+    /// systemd-boot.
+    pub systemd_boot: &'a [u8],
+    /// syslinux and its code for the first sector of the disk, if the disk is to boot by BIOS.
+    pub syslinux: Option<(&'a Installer, &'a [u8])>,
 }
 
-/// The bytes of a partition of `size` bytes with `image` as its boot program.
+/// The partition, and what belongs to it elsewhere on the disk.
+#[derive(Debug)]
+pub struct Esp {
+    /// The bytes of the partition.
+    pub bytes: Vec<u8>,
+    /// Code for the first sector of the disk, which starts this partition's boot sector.
+    pub mbr: Option<Vec<u8>>,
+}
+
+/// Makes a partition of `size` bytes.
 ///
 /// # Errors
-/// When the partition is too small for the format or the image.
-pub fn build(size: u64, volume_id: u32, image: &[u8]) -> Result<Vec<u8>, EspError> {
-    let layout = Layout::of(size)?;
-    let full = || EspError::Full { image: image.len() as u64, size };
-    let length = u32::try_from(image.len()).map_err(|_| full())?;
-    let needed = u32::try_from(u64::from(length).div_ceil(layout.cluster_size())).map_err(|_| full())?;
-    // The three directories come first.
-    let free = layout.clusters.checked_sub(3 + needed).ok_or_else(full)?;
-    let first = if needed == 0 { 0 } else { FILE };
-
-    let mut disk = vec![0; index(size)];
-    for at in [0, BACKUP] {
-        put(&mut disk, at * 512, &boot_sector(&layout, volume_id));
-        put(&mut disk, (at + 1) * 512, &information(free, FILE + needed));
-    }
-    let mut table: Vec<u32> = vec![0x0fff_fff8, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN];
-    table.extend((1..=needed).map(|next| if next == needed { END_OF_CHAIN } else { FILE + next }));
-    let table: Vec<u8> = table.into_iter().flat_map(u32::to_le_bytes).collect();
-    for number in 0..TABLES {
-        put(&mut disk, layout.table(number), &table);
-    }
-    let directories = [
-        (ROOT, [entry(LABEL, VOLUME_LABEL, 0, 0), entry(b"EFI        ", DIRECTORY, EFI, 0)].concat()),
-        (EFI, [dots(EFI, 0), entry(b"BOOT       ", DIRECTORY, BOOT, 0).to_vec()].concat()),
-        (BOOT, [dots(BOOT, EFI), entry(b"BOOTX64 EFI", ARCHIVE, first, length).to_vec()].concat()),
+/// When it has no room for two systems, or syslinux cannot be installed.
+pub fn build(size: u64, id: u32, loaders: &Loaders<'_>, system: &System<'_>) -> Result<Esp, EspError> {
+    let System { uki, kernel, initrd, cmdline } = *system;
+    let entry = format!("{}/{}", slots::ENTRIES, Entry::new(1, Slot::A));
+    let mut files = vec![
+        File::new(slots::LOADER, loaders.systemd_boot),
+        File::new(slots::LOADER_CONF, config::LOADER.as_bytes()),
+        File::new(&entry, uki),
     ];
-    for (cluster, bytes) in directories {
-        put(&mut disk, layout.cluster(cluster), &bytes);
+    let (configuration, slot) = (config::syslinux(Slot::A), config::slot(Slot::A, cmdline));
+    // Long enough for any answer, and right: an empty command fits.
+    let record = boot_once::vector("").unwrap_or([0; boot_once::SIZE]);
+    let with_record = loaders.syslinux.map(|(parts, _)| [&parts.loader[..], &record].concat());
+    if let (Some((parts, _)), Some(loader)) = (loaders.syslinux, &with_record) {
+        files.extend([
+            File { path: slots::LDLINUX_SYS, bytes: loader, system: true },
+            File { path: syslinux::MODULE, bytes: &parts.module, system: true },
+            File::new(slots::SYSLINUX_CFG, configuration.as_bytes()),
+            File::new(Slot::A.kernel(), kernel),
+            File::new(Slot::A.initrd(), initrd),
+            File::new(Slot::A.syslinux_cfg(), slot.as_bytes()),
+            File::new(Slot::B.syslinux_cfg(), config::EMPTY_SLOT.as_bytes()),
+        ]);
     }
-    put(&mut disk, layout.cluster(FILE), image);
-    Ok(disk)
-}
-
-fn boot_sector(layout: &Layout, volume_id: u32) -> [u8; 512] {
-    let mut sector = [0; 512];
-    // A jump over the parameters to code that there is none of, as every reader expects it.
-    put(&mut sector, 0, b"\xeb\x58\x90MSWIN4.1");
-    put(&mut sector, 11, &512u16.to_le_bytes());
-    sector[13] = layout.per_cluster.to_le_bytes()[0];
-    put(&mut sector, 14, &32u16.to_le_bytes());
-    sector[16] = 2;
-    sector[21] = 0xf8;
-    // A geometry for machines that ask; none does.
-    put(&mut sector, 24, &63u16.to_le_bytes());
-    put(&mut sector, 26, &255u16.to_le_bytes());
-    put(&mut sector, 32, &layout.sectors.to_le_bytes());
-    put(&mut sector, 36, &layout.per_table.to_le_bytes());
-    put(&mut sector, 44, &ROOT.to_le_bytes());
-    put(&mut sector, 48, &1u16.to_le_bytes());
-    put(&mut sector, 50, &6u16.to_le_bytes());
-    sector[64] = 0x80;
-    sector[66] = 0x29;
-    put(&mut sector, 67, &volume_id.to_le_bytes());
-    put(&mut sector, 71, LABEL);
-    put(&mut sector, 82, b"FAT32   ");
-    put(&mut sector, 510, &[0x55, 0xaa]);
-    sector
-}
-
-/// The sector that says how much is free, and where to look for it.
-fn information(free: u32, next: u32) -> [u8; 512] {
-    let mut sector = [0; 512];
-    put(&mut sector, 0, b"RRaA");
-    put(&mut sector, 484, b"rrAa");
-    put(&mut sector, 488, &free.to_le_bytes());
-    put(&mut sector, 492, &next.to_le_bytes());
-    put(&mut sector, 510, &[0x55, 0xaa]);
-    sector
-}
-
-fn entry(name: &[u8; 11], attributes: u8, cluster: u32, size: u32) -> [u8; 32] {
-    let mut entry = [0; 32];
-    put(&mut entry, 0, name);
-    entry[11] = attributes;
-    for at in [16, 18, 24] {
-        put(&mut entry, at, &DATE.to_le_bytes());
+    let mut volume = Volume::make(size, Identity { label: LABEL, id }, &files)?;
+    let of_bios = if loaders.syslinux.is_some() { kernel.len() + initrd.len() } else { 0 };
+    let second = (uki.len() + of_bios) as u64 + SLACK;
+    if volume.free < second {
+        let least = (size - volume.free + second).div_ceil(1 << 20);
+        return Err(EspError::Room { size, second, least });
     }
-    let [low, second, third, high] = cluster.to_le_bytes();
-    put(&mut entry, 20, &[third, high]);
-    put(&mut entry, 26, &[low, second]);
-    put(&mut entry, 28, &size.to_le_bytes());
-    entry
+    if let Some((parts, _)) = loaders.syslinux {
+        let place = volume.place(slots::LDLINUX_SYS).unwrap_or_default();
+        let first = u32::try_from(place.start / 512).unwrap_or(u32::MAX);
+        let directory = format!("/{}", syslinux::MODULE.split_once('/').unwrap_or_default().0);
+        let installed = syslinux::install(parts, first, &directory)?;
+        volume.bytes[place][..installed.loader.len()].copy_from_slice(&installed.loader);
+        volume.set_boot_code(&installed.boot_sector);
+    }
+    Ok(Esp { bytes: volume.bytes, mbr: loaders.syslinux.map(|(_, mbr)| mbr.to_vec()) })
 }
 
-/// The entries of a directory for itself and the one above, which is zero for the root.
-fn dots(itself: u32, above: u32) -> Vec<u8> {
-    [entry(b".          ", DIRECTORY, itself, 0), entry(b"..         ", DIRECTORY, above, 0)].concat()
-}
-
-fn put(to: &mut [u8], at: usize, bytes: &[u8]) {
-    to[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-/// Partitions are in memory, so places in them fit.
-fn index(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
+/// What the kernel image says about itself to systemd-boot: the text of os-release without the fields that would count in the order
+/// of entries before their names do (`src/boot/boot.c`, `boot_entry_compare`, and `bootspec_pick_name_version_sort_key`, systemd 257).
+/// A rollback is a higher generation of an older version, so the generation in the name must decide alone.
+#[must_use]
+pub fn os_release(text: &str) -> String {
+    const SORTING: [&str; 6] = ["ID", "IMAGE_ID", "VERSION", "VERSION_ID", "IMAGE_VERSION", "BUILD_ID"];
+    let sorts = |line: &&str| SORTING.iter().any(|key| line.split('=').next() == Some(key));
+    text.lines().filter(|line| !sorts(line)).fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// Why the partition cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EspError {
-    /// Below what FAT32 needs.
-    #[error("an EFI system partition of {0} bytes cannot be FAT32: raise disk.esp to 35MiB or more")]
-    Small(u64),
-    /// Beyond what the format can name.
-    #[error("an EFI system partition of {0} bytes is too large for FAT32: lower disk.esp")]
-    Large(u64),
-    /// The image does not fit.
-    #[error("a boot image of {image} bytes does not fit into an EFI system partition of {size}: raise disk.esp")]
-    Full {
-        /// Bytes of the image.
-        image: u64,
+    /// As a FAT.
+    #[error("failed to make the EFI system partition: {0}: change disk.esp")]
+    Fat(#[from] FatError),
+    /// An update could not be installed beside what is there.
+    #[error(
+        "an EFI system partition of {size} bytes has no room for a second system, which takes {second}: raise disk.esp to {least}MiB or more"
+    )]
+    Room {
         /// Bytes of the partition.
         size: u64,
+        /// Bytes of a second system.
+        second: u64,
+        /// MiB that are enough.
+        least: u64,
     },
+    /// No boot by BIOS.
+    #[error(transparent)]
+    Syslinux(#[from] SyslinuxError),
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Read as _};
-
-    use fatfs::{FatType, FileSystem, FsOptions};
-
     use super::*;
+    use crate::fixture;
 
-    #[test]
-    fn another_reader_finds_the_file() {
-        let image: Vec<u8> = (0..1_000_001u32).map(|n| n.to_le_bytes()[1]).collect();
-        for size in [35 << 20, 64 << 20, 300 << 20] {
-            let fs = FileSystem::new(Cursor::new(build(size, 7, &image).unwrap()), FsOptions::new()).unwrap();
-            assert_eq!((fs.fat_type(), fs.volume_id()), (FatType::Fat32, 7));
-            let stats = fs.stats().unwrap();
-            assert!(u64::from(stats.total_clusters()) >= FAT32_CLUSTERS);
-            let used = 3 + u32::try_from(image.len()).unwrap().div_ceil(stats.cluster_size());
-            assert_eq!(stats.free_clusters(), stats.total_clusters() - used);
-            let mut read = Vec::new();
-            fs.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap().read_to_end(&mut read).unwrap();
-            assert!(read == image);
-        }
+    const SYSTEM: System<'_> =
+        System { uki: &[1; 700_000], kernel: &[2; 500_000], initrd: &[3; 70_000], cmdline: "quiet" };
+
+    fn make(size: u64, syslinux: Option<(&Installer, &[u8])>) -> Result<Esp, EspError> {
+        build(size, 7, &Loaders { systemd_boot: b"loader", syslinux }, &SYSTEM)
+    }
+
+    fn read(esp: &Esp, path: &str) -> Option<Vec<u8>> {
+        use std::io::Read as _;
+        let volume = std::io::Cursor::new(esp.bytes.clone());
+        let volume = fatfs::FileSystem::new(volume, fatfs::FsOptions::new()).unwrap();
+        let mut bytes = Vec::new();
+        volume.root_dir().open_file(path).ok()?.read_to_end(&mut bytes).unwrap();
+        Some(bytes)
     }
 
     #[test]
-    fn too_small_and_too_full() {
-        assert_eq!(build(16 << 20, 1, b""), Err(EspError::Small(16 << 20)));
-        assert!(matches!(build(36 << 20, 1, &vec![0; 36 << 20]), Err(EspError::Full { .. })));
-        assert!(build(36 << 20, 1, b"").is_ok());
+    fn both_firmwares_find_their_files() {
+        let installer = Installer::parse(&fixture::syslinux()).unwrap();
+        let esp = make(40 << 20, Some((&installer, b"code"))).unwrap();
+        assert_eq!(read(&esp, "EFI/BOOT/BOOTX64.EFI").unwrap(), b"loader");
+        assert_eq!(read(&esp, "EFI/Linux/steppe-0000000001-a.efi").unwrap(), SYSTEM.uki);
+        assert_eq!(read(&esp, "a/vmlinuz").unwrap(), SYSTEM.kernel);
+        assert_eq!(read(&esp, "a/initrd").unwrap(), SYSTEM.initrd);
+        let configuration = String::from_utf8(read(&esp, "syslinux/syslinux.cfg").unwrap()).unwrap();
+        assert_eq!(config::default_of(&configuration), Some(Slot::A));
+        for included in configuration.lines().filter_map(|line| line.strip_prefix("INCLUDE /")) {
+            assert!(read(&esp, included).is_some(), "{included}");
+        }
+        let loader = read(&esp, "ldlinux.sys").unwrap();
+        assert_eq!(boot_once::command(&loader[loader.len() - boot_once::SIZE..]), Ok(None));
+        assert_eq!(esp.mbr.as_deref(), Some(&b"code"[..]));
+
+        let esp = make(40 << 20, None).unwrap();
+        assert_eq!((read(&esp, "a/vmlinuz"), read(&esp, "ldlinux.sys"), esp.mbr.is_none()), (None, None, true));
+    }
+
+    #[test]
+    fn the_boot_sector_leads_to_the_loader_and_the_loader_to_itself() {
+        let installer = Installer::parse(&fixture::syslinux()).unwrap();
+        let esp = make(40 << 20, Some((&installer, b"code"))).unwrap();
+        let word = |at: usize| u32::from_le_bytes(esp.bytes[at..at + 4].try_into().unwrap());
+        let first = usize::try_from(word(fixture::SECTOR_POINTER)).unwrap() * 512;
+        let loader = &esp.bytes[first..first + installer.loader.len()];
+        assert!(loader.starts_with(b"\r\nSYSLINUX"));
+        let sum = loader.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).fold(0, u32::wrapping_add);
+        assert_eq!(sum, 0x3eb2_02fe);
+        // The FAT's own parameters are still there.
+        assert_eq!((word(36), esp.bytes[510..512].to_vec()), (word(6 * 512 + 36), vec![0x55, 0xaa]));
+        assert!(read(&esp, "ldlinux.sys").unwrap().starts_with(loader));
+    }
+
+    #[test]
+    fn a_second_system_must_fit() {
+        let large = System { uki: &[1; 12 << 20], ..SYSTEM };
+        let of = |size| build(size, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &large);
+        assert!(of(36 << 20).is_ok());
+        let larger = System { uki: &[1; 20 << 20], ..SYSTEM };
+        let error = build(36 << 20, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &larger).unwrap_err();
+        assert!(error.to_string().contains("raise disk.esp to 41MiB"), "{error}");
+        assert!(build(41 << 20, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &larger).is_ok());
+        assert!(make(16 << 20, None).unwrap_err().to_string().contains("change disk.esp"));
+    }
+
+    #[test]
+    fn nothing_but_the_name_orders_an_entry() {
+        let text = "NAME=Steppe\nID=steppe\nVERSION_ID=1\nPRETTY_NAME=\"Steppe 1 (server)\"\nVARIANT_ID=server\n\
+                    IMAGE_ID=steppe-x\nIMAGE_VERSION=1\nSTEPPE_NOMAD_VERSION=2.0.5\n";
+        let wanted = "NAME=Steppe\nPRETTY_NAME=\"Steppe 1 (server)\"\nVARIANT_ID=server\nSTEPPE_NOMAD_VERSION=2.0.5\n";
+        assert_eq!(os_release(text), wanted);
     }
 }

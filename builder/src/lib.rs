@@ -3,8 +3,9 @@
 //! A build is a chain of steps, each a function from inputs to bytes with a key over what it depends on ([`content`]):
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
-//! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] → [`disk`] → formats ([`raw`], [`qcow2`],
-//! [`netboot`]) → [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told, by the node's own code.
+//! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
+//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told,
+//! by the node's own code.
 
 pub mod apt;
 pub mod build;
@@ -36,7 +37,6 @@ pub mod qcow2;
 pub mod raw;
 pub mod recipe;
 pub mod root;
-pub mod sbom;
 pub mod size;
 pub mod squashfs;
 pub mod syslinux;

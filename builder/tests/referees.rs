@@ -1,6 +1,8 @@
 //! What the builder writes by hand or by library, judged by other people's programs. A referee that is not installed is
 //! passed over, unless `STEPPE_REFEREES=all` says that it must be there, which it does where the project is tested.
 
+mod common;
+
 use std::{
     fs::{self, File},
     path::Path,
@@ -11,7 +13,10 @@ use builder::{
     content::Digest,
     cpio,
     disk::Disk,
-    esp, qcow2, raw, squashfs,
+    esp::{self, Esp},
+    fat::{Identity, Volume},
+    qcow2, raw, squashfs,
+    syslinux::{self, Installer},
     tree::{Origin, Tree},
     verity,
 };
@@ -40,11 +45,18 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A partition with everything that an image has there.
+fn system_partition(size: u64) -> Esp {
+    let uki: Vec<u8> = (0..3_000_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let installer = Installer::parse(&common::fixture::syslinux()).unwrap();
+    let loaders = esp::Loaders { systemd_boot: &[6; 100_000], syslinux: Some((&installer, &[7; 440])) };
+    let system = esp::System { uki: &uki, kernel: &uki[..2_000_001], initrd: &uki[..400_000], cmdline: "quiet" };
+    esp::build(size, 7, &loaders, &system).unwrap()
+}
+
 fn disk() -> Disk {
-    let image: Vec<u8> = (0..3_000_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let root: Vec<u8> = (0..2_500_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
-    let esp = esp::build(36 << 20, 1, &image).unwrap();
-    Disk::build(128 << 20, esp, root, Digest::of(b"root")).unwrap()
+    Disk::build(128 << 20, system_partition(36 << 20), root, Digest::of(b"root")).unwrap()
 }
 
 #[test]
@@ -60,16 +72,67 @@ fn disks_in_both_formats_are_valid_and_equal() {
     if let Some(said) = approves("sgdisk", &["-v", text(&raw_path)]) {
         assert!(said.contains("No problems found"), "{said}");
     }
+    if let Some(said) = approves("sgdisk", &["-A", "1:show", text(&raw_path)]) {
+        assert!(said.contains("1:2 ") || said.contains("(legacy BIOS bootable)"), "{said}");
+    }
     // Compression counts, and so do zeros.
     assert!(fs::metadata(&qcow2_path).unwrap().len() < 6 << 20);
 }
 
 #[test]
-fn the_system_partition_is_clean() {
+fn the_system_partition_is_clean_and_its_names_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("esp");
-    fs::write(&path, esp::build(64 << 20, 7, &vec![3; 9_000_000]).unwrap()).unwrap();
-    approves("fsck.vfat", &["-n", "-v", text(&path)]);
+    fs::write(&path, system_partition(64 << 20).bytes).unwrap();
+    if let Some(said) = approves("fsck.vfat", &["-n", "-v", text(&path)]) {
+        assert!(said.contains("18 files") && !said.contains("differences"), "{said}");
+    }
+    let Some(said) = approves("mdir", &["-i", text(&path), "-/", "-b", "-a", "::"]) else { return };
+    let mut names: Vec<&str> = said.lines().filter(|line| !line.ends_with('/')).collect();
+    names.sort_unstable();
+    let wanted = [
+        "::/EFI/BOOT/BOOTX64.EFI",
+        "::/EFI/Linux/steppe-0000000001-a.efi",
+        "::/a/initrd",
+        "::/a/slot.cfg",
+        "::/a/vmlinuz",
+        "::/b/slot.cfg",
+        "::/ldlinux.sys",
+        "::/loader/loader.conf",
+        "::/syslinux/ldlinux.c32",
+        "::/syslinux/syslinux.cfg",
+    ];
+    assert_eq!(names, wanted);
+}
+
+/// syslinux's own installer, on the same file system, writes the same programs.
+#[test]
+fn syslinux_is_installed_as_by_its_installer() {
+    if referee("syslinux", &["--version"]).is_none() {
+        return;
+    }
+    let paths = std::env::var("PATH").unwrap();
+    let program = std::env::split_paths(&paths).map(|folder| folder.join("syslinux")).find(|path| path.exists());
+    let parts = Installer::parse(&fs::read(program.unwrap()).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("esp");
+    let ours = Volume::make(36 << 20, Identity { label: *b"REFEREE    ", id: 1 }, &[]).unwrap();
+    fs::write(&path, &ours.bytes).unwrap();
+    approves("mmd", &["-i", text(&path), "::syslinux"]);
+    approves("syslinux", &["--install", "--directory", "/syslinux", text(&path)]);
+    let theirs = fs::read(&path).unwrap();
+    let start = theirs.windows(20).position(|window| window == &parts.loader[..20]).unwrap();
+    let installed = syslinux::install(&parts, u32::try_from(start / 512).unwrap(), "/syslinux").unwrap();
+    let differs = installed.loader.iter().zip(&theirs[start..]).position(|(ours, theirs)| ours != theirs);
+    assert_eq!(differs, None, "ldlinux.sys");
+    let record = agent::slots::boot_once::vector("").unwrap();
+    assert!(theirs[start + installed.loader.len()..].starts_with(&record));
+    let mut ours = ours;
+    ours.set_boot_code(&installed.boot_sector);
+    let differs = ours.bytes[..512].iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
+    assert_eq!(differs, None, "the boot sector");
+    let module = theirs.windows(20).position(|window| window == &parts.module[..20]).unwrap();
+    assert!(theirs[module..].starts_with(&parts.module));
 }
 
 fn tree() -> Tree {

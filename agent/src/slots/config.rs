@@ -2,18 +2,19 @@
 
 use super::Slot;
 
-/// `loader.conf` of systemd-boot: no menu, no editor of the command line, and no seed file that the boot loader would write.
-pub const LOADER: &str = "timeout 0\neditor no\nrandom-seed-mode off\n";
+/// `loader.conf` of systemd-boot: no menu, no editor of the command line, and no entries but those of the images.
+pub const LOADER: &str = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
 
 /// The word on the kernel's command line that says that syslinux boots a slot on trial.
 pub const TRIAL: &str = "steppe.on-trial";
 
 /// `syslinux.cfg`: which slot is booted, and where their parts are.
 ///
-/// No prompt, and no way to get one: after a failed start syslinux tries the default again.
+/// No prompt, and no way to get one: after a failed start syslinux tries the default again. What it says goes to the screen and to the
+/// first serial port.
 #[must_use]
 pub fn syslinux(default: Slot) -> String {
-    format!("DEFAULT {default}\nPROMPT 0\nNOESCAPE 1\nINCLUDE /a/slot.cfg\nINCLUDE /b/slot.cfg\n")
+    format!("SERIAL 0 115200\nDEFAULT {default}\nPROMPT 0\nNOESCAPE 1\nINCLUDE /a/slot.cfg\nINCLUDE /b/slot.cfg\n")
 }
 
 /// The slot that a `syslinux.cfg` boots.

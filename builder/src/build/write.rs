@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use agent::facts::ImageFacts;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{Build, Format, inputs::Inputs, steps::Kernel, time};
 use crate::{
@@ -14,8 +14,15 @@ use crate::{
     manifest::{Artefact, Kind},
     netboot,
     output::Output,
-    progress, qcow2, raw, root, uki,
+    progress, qcow2, raw, root,
+    syslinux::{self, Installer},
+    uki,
 };
+
+/// The EFI stub of systemd in its package.
+const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+/// systemd-boot in the same one.
+const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// What is made and has only to be written.
 pub(super) struct Made<'a> {
@@ -63,9 +70,11 @@ impl Build<'_> {
         if wants(Format::Raw) || wants(Format::Qcow2) {
             add(output, Kind::Initrd, "initrd", made.initrd)?;
             add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
-            let image = self.uki(inputs, made, &cmdline)?;
+            let [stub, loader] = self.boot_files(inputs, "systemd-boot-efi", [STUB, LOADER])?;
+            let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
-            let disk = self.disk(&image, made.root, root_id)?;
+            let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
+            let disk = self.disk(inputs, &loader, &system, made.root, root_id)?;
             for (format, kind, suffix) in [(Format::Raw, Kind::Raw, "raw"), (Format::Qcow2, Kind::Qcow2, "qcow2")] {
                 if !wants(format) {
                     continue;
@@ -94,18 +103,26 @@ impl Build<'_> {
         Ok((artefacts, cmdline, partuuid))
     }
 
-    fn uki(&self, inputs: &Inputs, made: &Made<'_>, cmdline: &str) -> Result<Vec<u8>> {
-        const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-        let package = inputs.packages.packages.iter().find(|package| package.locked.name == "systemd-boot-efi");
-        let package = package.context("packages.names of the recipe lacks systemd-boot-efi, which has the EFI stub")?;
-        let deb = Deb::read(&package.path, &package.locked.name, &package.locked.version, &|path| path == STUB)?;
-        let Some(stub) = deb.tree.bytes(STUB) else {
-            bail!("systemd-boot-efi {} has no {STUB}", package.locked.version)
-        };
+    /// Files of a package that boots the image, by their paths.
+    fn boot_files<const N: usize>(&self, inputs: &Inputs, name: &str, paths: [&str; N]) -> Result<[Vec<u8>; N]> {
+        let package = inputs.packages.packages.iter().find(|package| package.locked.name == name);
+        let package =
+            package.with_context(|| format!("packages.names of the recipe lacks {name}, which boots the image"))?;
+        let locked = &package.locked;
+        let deb = Deb::read(&package.path, &locked.name, &locked.version, &|path| paths.contains(&path))?;
+        let mut found = paths.map(|_| Vec::new());
+        for (path, to) in paths.into_iter().zip(&mut found) {
+            let bytes = deb.tree.bytes(path).with_context(|| format!("{name} {} has no {path}", locked.version))?;
+            *to = bytes.to_vec();
+        }
+        Ok(found)
+    }
+
+    fn uki(&self, made: &Made<'_>, stub: &[u8], cmdline: &str) -> Result<Vec<u8>> {
         Ok(uki::assemble(
             stub,
             &uki::Parts {
-                os_release: &root::os_release(made.facts),
+                os_release: &esp::os_release(&root::os_release(made.facts)),
                 cmdline,
                 uname: &made.kernel.release,
                 initrd: made.initrd,
@@ -115,10 +132,24 @@ impl Build<'_> {
         )?)
     }
 
-    fn disk(&self, image: &[u8], root: &[u8], root_id: Digest) -> Result<Disk> {
+    fn disk(
+        &self,
+        inputs: &Inputs,
+        loader: &[u8],
+        system: &esp::System<'_>,
+        root: &[u8],
+        root_id: Digest,
+    ) -> Result<Disk> {
         let recipe = &self.request.recipe;
         let volume = disk::identifier(root_id, "fat").as_fields().0;
-        let esp = esp::build(recipe.esp_size.0, volume, image)?;
+        let syslinux = if recipe.bios {
+            let [program, mbr] = self.boot_files(inputs, syslinux::PACKAGE, [syslinux::INSTALLER, syslinux::MBR])?;
+            Some((Installer::parse(&program)?, mbr))
+        } else {
+            None
+        };
+        let syslinux = syslinux.as_ref().map(|(parts, mbr)| (parts, mbr.as_slice()));
+        let esp = esp::build(recipe.esp_size.0, volume, &esp::Loaders { systemd_boot: loader, syslinux }, system)?;
         Ok(Disk::build(recipe.disk_size.0, esp, root.to_vec(), root_id)?)
     }
 }

@@ -71,6 +71,7 @@ struct NomadLayer {
 struct DiskLayer {
     size: Option<Size>,
     esp: Option<Size>,
+    bios: Option<bool>,
 }
 
 impl Layer {
@@ -107,7 +108,11 @@ impl Layer {
                 version: self.nomad.version.or(below.nomad.version),
                 key: self.nomad.key.or(below.nomad.key),
             },
-            disk: DiskLayer { size: self.disk.size.or(below.disk.size), esp: self.disk.esp.or(below.disk.esp) },
+            disk: DiskLayer {
+                size: self.disk.size.or(below.disk.size),
+                esp: self.disk.esp.or(below.disk.esp),
+                bios: self.disk.bios.or(below.disk.bios),
+            },
         }
     }
 
@@ -140,6 +145,7 @@ impl Layer {
             nomad_key: need(self.nomad.key, file, "nomad.key")?,
             disk_size: need(self.disk.size, file, "disk.size")?,
             esp_size: need(self.disk.esp, file, "disk.esp")?,
+            bios: self.disk.bios.unwrap_or(true),
         };
         recipe.check(file)?;
         Ok(recipe)

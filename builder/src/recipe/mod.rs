@@ -43,6 +43,8 @@ pub struct Recipe {
     pub disk_size: Size,
     /// Size of the EFI system partition.
     pub esp_size: Size,
+    /// Whether the disk boots by a PC BIOS too, besides UEFI.
+    pub bios: bool,
 }
 
 /// The kernel of an image.
@@ -144,7 +146,8 @@ mod tests {
     fn a_recipe_wins_over_what_it_extends() {
         let recipe = parse("extends = \"server\"\nname = \"mine\"\n[root]\nlevel = 3\n").unwrap();
         assert_eq!((recipe.name.as_str(), recipe.root.level, recipe.role), ("mine", 3, Role::Server));
-        assert_eq!(recipe.root.block, Size(128 << 10));
+        assert_eq!((recipe.root.block, recipe.bios), (Size(128 << 10), true));
+        assert!(!parse("extends = \"server\"\n[disk]\nbios = false\n").unwrap().bios);
     }
 
     #[test]

@@ -42,8 +42,11 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_path_buf();
         let recipe = path.join("test.toml");
-        fs::write(&recipe, "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n[disk]\nsize = \"160MiB\"\n")
-            .unwrap();
+        fs::write(
+            &recipe,
+            "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n[disk]\nsize = \"160MiB\"\nesp = \"40MiB\"\n",
+        )
+        .unwrap();
         let (agent, nomad) = (path.join("agent"), path.join("nomad"));
         program(&agent, &fixture::elf(None, &[]));
         let mut bytes = nomad_fixture::program("Nomad v2.0.5\n");
@@ -218,11 +221,25 @@ fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
         ("libext2fs2t64", one("libext2fs.so.2", &ext2fs)),
         ("libuuid1", one("libuuid.so.1", &ld)),
         (
+            "syslinux",
+            fixture::deb(
+                ".xz",
+                EPOCH - 5,
+                &[
+                    Member::File("usr/bin/syslinux", 0o755, &fixture::syslinux()),
+                    Member::File("usr/lib/SYSLINUX/gptmbr.bin", 0o644, &[0x90; 440]),
+                ],
+            ),
+        ),
+        (
             "systemd-boot-efi",
             fixture::deb(
                 ".xz",
                 EPOCH - 5,
-                &[Member::File("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &fixture::stub())],
+                &[
+                    Member::File("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &fixture::stub()),
+                    Member::File("usr/lib/systemd/boot/efi/systemd-bootx64.efi", 0o644, b"systemd-boot"),
+                ],
             ),
         ),
         (

@@ -4,7 +4,6 @@
 //! instance id. What is recognised on a device is given up only with `overwrite`, and then only when it is not what the
 //! plan asks for.
 
-mod ebs;
 mod find;
 mod make;
 mod mount;
@@ -16,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-pub use ebs::volume_name;
 pub use find::{Volume, volumes};
 
 use crate::{
