@@ -25,3 +25,4 @@ pub mod slots;
 pub mod status;
 pub mod sys;
 pub mod unit;
+pub mod update;

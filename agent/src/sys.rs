@@ -26,7 +26,7 @@ use nix::{
     unistd::{Gid, Uid, setgid, setgroups, setsid, setuid},
 };
 
-use crate::unit::UnitSpec;
+use crate::{init::dm, unit::UnitSpec};
 
 /// Time since the kernel started, suspended time included (`CLOCK_BOOTTIME`): the agent's only clock for durations.
 #[must_use]
@@ -42,6 +42,7 @@ mod ioctls {
     nix::ioctl_write_ptr_bad!(blkpg, 0x1269, super::BlkpgArg);
     nix::ioctl_write_ptr!(ext4_resize_fs, b'f', 16, u64);
     nix::ioctl_write_ptr!(set_fs_label, 0x94, 50, [u8; 256]);
+    nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
     nix::ioctl_write_int_bad!(tiocsctty, libc::TIOCSCTTY);
     nix::ioctl_read_bad!(get_if_flags, libc::SIOCGIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_if_flags, libc::SIOCSIFFLAGS, libc::ifreq);
@@ -116,6 +117,18 @@ pub fn configure_loop(device: &File, backing: &File) -> nix::Result<()> {
     unsafe { ioctls::loop_configure(device.as_raw_fd(), &raw const config) }.map(drop)
 }
 
+/// Sends device-mapper a request (`_IOWR(0xfd, number, struct dm_ioctl)`); `control` is `/dev/mapper/control`.
+///
+/// # Errors
+/// Those of the request.
+pub(crate) fn device_mapper(control: &File, number: u8, request: &mut dm::Request) -> nix::Result<()> {
+    let code = nix::request_code_readwrite!(0xfd, number, size_of::<dm::Head>());
+    // SAFETY: `request` has the kernel's layout (`repr(C)`) and says its own size, all of which the kernel may read and
+    // write; it lives through the call, and whatever bytes come back are valid for it.
+    nix::errno::Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), code as _, std::ptr::from_mut(request)) })
+        .map(drop)
+}
+
 /// `struct blkpg_partition` of `linux/blkpg.h`.
 #[repr(C)]
 #[derive(Debug)]
@@ -188,6 +201,45 @@ pub fn set_label(dir: &File, label: &str) -> nix::Result<()> {
     head.copy_from_slice(label.as_bytes());
     // SAFETY: the kernel reads 256 bytes (`FSLABEL_MAX`) that end with a zero and live through the call.
     unsafe { ioctls::set_fs_label(dir.as_raw_fd(), &raw const buffer) }.map(drop)
+}
+
+/// `struct nvme_passthru_cmd` of `linux/nvme_ioctl.h`.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    words: [u32; 2],
+    metadata: u64,
+    data: u64,
+    metadata_length: u32,
+    data_length: u32,
+    arguments: [u32; 6],
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// What the controller of an NVMe disk says about itself: the 4096 bytes of Identify Controller (`NVME_IOCTL_ADMIN_CMD`).
+///
+/// # Errors
+/// Those of the call; `ENOTTY` for other disks, `EIO` when the controller refuses.
+pub fn identify_controller(disk: &File) -> nix::Result<Vec<u8>> {
+    const IDENTIFY: u8 = 0x06;
+    const CONTROLLER: u32 = 1;
+    let mut page = vec![0_u8; 4096];
+    let mut command = NvmeCommand {
+        opcode: IDENTIFY,
+        data: page.as_mut_ptr() as u64,
+        data_length: 4096,
+        arguments: [CONTROLLER, 0, 0, 0, 0, 0],
+        ..NvmeCommand::default()
+    };
+    // SAFETY: the kernel writes at most `data_length` bytes, the length of `page`, which lives through the call as `command` does.
+    let status = unsafe { ioctls::nvme_admin(disk.as_raw_fd(), &raw mut command) }?;
+    // A status other than 0 is the controller's own.
+    if status == 0 { Ok(page) } else { Err(nix::errno::Errno::EIO) }
 }
 
 /// Makes `tty` the controlling terminal of the caller's session.

@@ -66,7 +66,11 @@ fn unpack(data: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::
         let mut entry = entry?;
         let path = plain_path(&entry.path_bytes())?;
         let header = entry.header();
-        let copyright = path.starts_with("usr/share/doc/") && path.ends_with("/copyright");
+        // Not those further down, which are examples.
+        let copyright = path
+            .strip_prefix("usr/share/doc/")
+            .and_then(|path| path.strip_suffix("/copyright"))
+            .is_some_and(|package| !package.contains('/'));
         if path.is_empty() || !(want(&path) || copyright) {
             continue;
         }
@@ -165,6 +169,7 @@ mod tests {
                     Member::HardLink("usr/bin/again", "usr/bin/tool"),
                     Member::Symlink("usr/lib/x.so", "x.so.1"),
                     Member::File("usr/share/doc/p/copyright", 0o644, b"Format: x\nLicense: MIT\n text\nLicense: MIT\n"),
+                    Member::File("usr/share/doc/p/examples/q/debian/copyright", 0o644, b"Format: x\nLicense: ...\n"),
                 ],
             );
             let deb = read(&bytes).unwrap();

@@ -37,6 +37,7 @@ pub mod qcow2;
 pub mod raw;
 pub mod recipe;
 pub mod root;
+pub mod sbom;
 pub mod size;
 pub mod squashfs;
 pub mod syslinux;

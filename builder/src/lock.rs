@@ -1,7 +1,10 @@
 //! Lock files: the exact packages that an image was made from, and the release of Nomad if it has one.
 
+mod changes;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::changes::{Change, Side, packages};
 use crate::{content::Digest, hint, recipe::Recipe};
 
 /// The packages and the release of a build.
@@ -49,7 +52,7 @@ pub struct Locked {
 }
 
 const HEADER: &str =
-    "# What an image is made from, exactly. Written by the builder; `builder build --update` takes newer ones.\n";
+    "# What an image is made from, exactly. Written by the builder; `builder lock` takes newer ones.\n";
 
 impl Lock {
     /// Parses the text of a lock file; `file` is its name in messages.
@@ -104,7 +107,7 @@ impl Lock {
 
 /// The text is not a lock file.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}:{message}; `builder build --update` writes it anew")]
+#[error("{file}:{message}; `builder lock` writes it anew")]
 pub struct LockError {
     file: String,
     message: String,

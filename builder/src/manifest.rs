@@ -37,6 +37,11 @@ pub enum Kind {
     Ipxe,
     /// The lock file.
     Lock,
+    /// The bill of materials, SPDX 2.3.
+    Spdx,
+    /// The bill of materials, CycloneDX 1.6.
+    #[serde(rename = "cyclonedx")]
+    CycloneDx,
 }
 
 /// A file that a build left.

@@ -72,12 +72,7 @@ pub fn get(
         return Err(PackageError::NotLocked { missing });
     }
 
-    let mirror = mirror();
-    progress.say(&format!("asking {mirror} for {}", recipe.packages.suite));
-    let apt = Apt::new(&cache.folder("apt")?, &mirror, &recipe.packages.suite, &recipe.packages.components)?;
-    apt.update()?;
-    let now = candidates(recipe, &apt)?;
-    let archive = as_lock(recipe, &now)?;
+    let Archive { lock: archive, candidates: now, apt } = Archive::ask(recipe, &mirror(), cache, progress)?;
     if let Some(lock) = usable {
         let wanted = Lock { packages: select(recipe, lock), nomad: None, ..lock.clone() };
         // What the cache has need not be in the archive any more.
@@ -100,9 +95,40 @@ pub fn get(
             return Ok(Packages { lock: wanted, packages });
         }
     }
-    let packages = fetch(&archive.packages, &now, &apt, cache, progress)?;
-    let lock = Lock { packages: packages.iter().map(|package| package.locked.clone()).collect(), ..archive };
-    Ok(Packages { lock, packages })
+    Archive { lock: archive, candidates: now, apt }.fetch(cache, progress)
+}
+
+/// What the archive has now of a recipe's packages.
+#[derive(Debug)]
+pub struct Archive {
+    /// As a lock, without the licences, which are in the packages.
+    pub lock: Lock,
+    candidates: Vec<Candidate>,
+    apt: Apt,
+}
+
+impl Archive {
+    /// Asks `mirror`. Only lists are fetched.
+    ///
+    /// # Errors
+    /// When they cannot be had, or lack a package.
+    pub fn ask(recipe: &Recipe, mirror: &str, cache: &Cache, progress: &Progress) -> Result<Self, PackageError> {
+        progress.say(&format!("asking {mirror} for {}", recipe.packages.suite));
+        let apt = Apt::new(&cache.folder("apt")?, mirror, &recipe.packages.suite, &recipe.packages.components)?;
+        apt.update()?;
+        let candidates = candidates(recipe, &apt)?;
+        Ok(Self { lock: as_lock(recipe, &candidates)?, candidates, apt })
+    }
+
+    /// Gets the packages.
+    ///
+    /// # Errors
+    /// When one cannot be had.
+    pub fn fetch(self, cache: &Cache, progress: &Progress) -> Result<Packages, PackageError> {
+        let packages = fetch(&self.lock.packages, &self.candidates, &self.apt, cache, progress)?;
+        let lock = Lock { packages: packages.iter().map(|package| package.locked.clone()).collect(), ..self.lock };
+        Ok(Packages { lock, packages })
+    }
 }
 
 /// Of a lock the packages of this recipe, by name.
@@ -197,14 +223,14 @@ pub enum PackageError {
     #[error(transparent)]
     Deb(#[from] DebError),
     /// `--locked` without a lock for it.
-    #[error("the lock file does not name {missing}: build once without --locked, or with --update")]
+    #[error("the lock file does not name {missing}: `builder lock` writes it anew")]
     NotLocked {
         /// What it lacks.
         missing: String,
     },
     /// `--locked`, and the archive has other versions.
     #[error(
-        "--locked, but the archive has other packages than the lock file: {differences}; build with --update to take them"
+        "--locked, but the archive has other packages than the lock file: {differences}; `builder lock` takes them"
     )]
     Moved {
         /// What differs.

@@ -84,7 +84,10 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree, RootError> {
     let release = &inputs.facts.kernel;
     add_modules(&mut tree, inputs.kernel, release, inputs.modules)?;
     let zones = zoneinfo::zip(inputs.stock).map_err(RootError::Zones)?;
-    tree.file("usr/share/zoneinfo.zip", 0o644, zones, Origin::Builder);
+    // Packed by the builder, but not its work.
+    let zone = inputs.stock.iter().find(|(path, _)| path.starts_with("usr/share/zoneinfo/"));
+    let origin = zone.map_or(Origin::Builder, |(_, entry)| entry.origin.clone());
+    tree.file("usr/share/zoneinfo.zip", 0o644, zones, origin);
     Ok(tree)
 }
 

@@ -76,8 +76,19 @@ fn files(output: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The layers of an image from the innermost out: the first that differs is where to look.
-const LAYERS: [&str; 9] =
-    ["lock", "vmlinuz", "initrd", "netboot.initrd", "cmdline", "efi", "raw", "qcow2", "manifest.json"];
+const LAYERS: [&str; 11] = [
+    "lock",
+    "vmlinuz",
+    "initrd",
+    "netboot.initrd",
+    "cmdline",
+    "efi",
+    "raw",
+    "qcow2",
+    "spdx.json",
+    "cdx.json",
+    "manifest.json",
+];
 
 #[test]
 fn the_same_inputs_give_the_same_bytes() {
@@ -163,7 +174,7 @@ fn mistakes_name_the_input_and_the_fix() {
         said
     };
     let said = locked("name = \"tzdata\"", "name = \"tzdatum\"");
-    assert!(said.contains("does not name tzdata") && said.contains("--update"), "{said}");
+    assert!(said.contains("does not name tzdata") && said.contains("`builder lock`"), "{said}");
 
     let said = fails(&["--role", "client"]);
     assert!(said.contains("--role client") && said.contains("server image"), "{said}");

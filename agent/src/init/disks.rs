@@ -76,7 +76,10 @@ pub fn disk(sys: &Path, name: &str) -> Option<Disk> {
 /// The node of the partition with this GUID (`PARTUUID` of the kernel's event, Linux 6.10), in lower case.
 #[must_use]
 pub fn by_partuuid(sys: &Path, guid: &str) -> Option<PathBuf> {
-    names(sys).into_iter().find_map(|name| {
+    let mut names = names(sys);
+    // Of two disks with the same partitions, the same one every time.
+    names.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    names.into_iter().find_map(|name| {
         let text = fs::read_to_string(sys.join("class/block").join(&name).join("uevent")).ok()?;
         let found = text
             .lines()
@@ -85,10 +88,14 @@ pub fn by_partuuid(sys: &Path, guid: &str) -> Option<PathBuf> {
     })
 }
 
-/// The disk that the block device with these numbers is, or is a partition of.
+/// The disk that the block device with these numbers is, or is a partition of, or (device-mapper) is made from.
 #[must_use]
 pub fn of_device(sys: &Path, major: u64, minor: u64) -> Option<Disk> {
-    let dir = fs::canonicalize(sys.join(format!("dev/block/{major}:{minor}"))).ok()?;
+    let mut dir = fs::canonicalize(sys.join(format!("dev/block/{major}:{minor}"))).ok()?;
+    let below = fs::read_dir(dir.join("slaves")).into_iter().flatten().flatten();
+    if let Some(first) = below.map(|entry| entry.path()).min() {
+        dir = fs::canonicalize(first).ok()?;
+    }
     let whole = if dir.join("partition").exists() { dir.parent()? } else { &dir };
     disk(sys, whole.file_name()?.to_str()?)
 }
@@ -152,6 +159,9 @@ mod tests {
         symlink("../../devices/fd0", sys.path().join("class/block/fd0")).unwrap();
         symlink("../../devices/loop0", sys.path().join("class/block/loop0")).unwrap();
         symlink("../../devices/virtio0/block/vda/vda1", sys.path().join("dev/block/254:1")).unwrap();
+        fs::create_dir_all(sys.path().join("devices/virtual/dm-0/slaves")).unwrap();
+        symlink("../../../virtio0/block/vda/vda1", sys.path().join("devices/virtual/dm-0/slaves/vda1")).unwrap();
+        symlink("../../devices/virtual/dm-0", sys.path().join("dev/block/253:0")).unwrap();
         sys
     }
 
@@ -168,6 +178,7 @@ mod tests {
         assert_eq!(by_partuuid(sys.path(), "ab-1"), Some("/dev/vda1".into()));
         assert_eq!(by_partuuid(sys.path(), "ab-2"), None);
         assert_eq!(of_device(sys.path(), 254, 1).unwrap().name, "vda");
+        assert_eq!(of_device(sys.path(), 253, 0).unwrap().name, "vda", "a verified root");
         assert_eq!(of_device(sys.path(), 254, 9), None);
     }
 

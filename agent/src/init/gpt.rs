@@ -16,7 +16,13 @@ impl Guid {
         let shape =
             text.len() == 36 && text.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
         let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
-        if !shape || digits.len() != 32 {
+        if shape { Self::from_digits(&digits) } else { None }
+    }
+
+    /// Parses the 32 digits of such a text, without what is between them.
+    #[must_use]
+    pub fn from_digits(digits: &[u8]) -> Option<Self> {
+        if digits.len() != 32 {
             return None;
         }
         let mut bytes = [0; 16];
@@ -46,7 +52,7 @@ impl fmt::Display for Guid {
 }
 
 /// The header, as far as it is used here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
     /// Sector of this header.
     pub own_lba: u64,

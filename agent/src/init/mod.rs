@@ -7,6 +7,7 @@
 pub mod button;
 mod devices;
 pub mod disks;
+pub(crate) mod dm;
 mod early;
 pub mod etc;
 mod flush;
@@ -33,6 +34,7 @@ pub mod timeline;
 pub mod uevent;
 mod units;
 pub mod unmount;
+pub mod verity;
 
 use std::process::ExitCode;
 

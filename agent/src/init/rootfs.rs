@@ -16,6 +16,7 @@ use super::{
     gpt::{self, Guid},
     modules::ModuleError,
     stay,
+    verity::{self, RootHash, VerityError},
 };
 
 /// Time that a disk has to appear before the message becomes an error.
@@ -26,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub enum RootSpec {
     /// A file in the initramfs (netboot).
     Embedded,
+    /// A partition and one with its hashes, found and verified by the root hash.
+    Verity(RootHash),
     /// A partition, by its GUID.
     Partition(Guid),
     /// A device node.
@@ -37,13 +40,21 @@ pub enum RootSpec {
 pub enum RootError {
     /// Nothing says where it is.
     #[error(
-        "the kernel command line has no root= and the initramfs has no {path}: use root=PARTUUID=<guid>",
+        "the kernel command line has neither roothash= nor root= and the initramfs has no {path}: use roothash=<64 digits>",
         path = paths::EMBEDDED_ROOT
     )]
     Missing,
     /// Not a form that is known.
     #[error("root={0} on the kernel command line is not understood: use root=PARTUUID=<guid> or root=/dev/<name>")]
     Unknown(String),
+    /// Not a root hash.
+    #[error(
+        "roothash={0} on the kernel command line is not a SHA-256: use roothash= and the 64 digits that the image's manifest has"
+    )]
+    Hash(String),
+    /// The root cannot be verified.
+    #[error(transparent)]
+    Verity(#[from] VerityError),
     /// A module that the root needs.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -73,6 +84,9 @@ pub fn spec(cmdline: &Cmdline, embedded: bool) -> Result<RootSpec, RootError> {
     if embedded {
         return Ok(RootSpec::Embedded);
     }
+    if let Some(value) = cmdline.value("roothash") {
+        return RootHash::parse(value).map(RootSpec::Verity).ok_or_else(|| RootError::Hash(value.to_owned()));
+    }
     let value = cmdline.value("root").filter(|value| !value.is_empty()).ok_or(RootError::Missing)?;
     let guid = value.strip_prefix("PARTUUID=").and_then(Guid::parse);
     let device = value.strip_prefix("/dev/").filter(|rest| !rest.is_empty()).map(|_| PathBuf::from(value));
@@ -86,13 +100,23 @@ pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Re
             devices.load("loop")?;
             loop_device()?
         }
-        RootSpec::Partition(guid) => wait(devices, &format!("the root partition PARTUUID={guid}"), || find(*guid)),
+        RootSpec::Verity(root_hash) => {
+            devices.load("dm-verity")?;
+            let data = partition(devices, "root", root_hash.data);
+            let hashes = partition(devices, "hash", root_hash.hashes);
+            verity::open(&data, &hashes, root_hash)?
+        }
+        RootSpec::Partition(guid) => partition(devices, "root", *guid),
         RootSpec::Device(path) => {
             wait(devices, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))
         }
     };
     nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
         .map_err(|source| RootError::Mount { device, source })
+}
+
+fn partition(devices: &mut Devices, what: &str, guid: Guid) -> PathBuf {
+    wait(devices, &format!("the {what} partition PARTUUID={guid}"), || find(guid))
 }
 
 fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> PathBuf {
@@ -156,20 +180,24 @@ mod tests {
         let of = |text: &str| spec(&Cmdline::parse(text), false);
         assert_eq!(of(&format!("root=PARTUUID={guid}")).unwrap(), RootSpec::Partition(Guid::parse(guid).unwrap()));
         assert_eq!(of("root=/dev/vda2").unwrap(), RootSpec::Device("/dev/vda2".into()));
+        let hash = "598f3a882d4f8fb852b02bcc23437e51480d4d2bbb1e239125eb3b042ce21385";
+        let verified = of(&format!("root=/dev/vda2 roothash={hash}")).unwrap();
+        assert_eq!(verified, RootSpec::Verity(RootHash::parse(hash).unwrap()), "what is verified wins");
         assert_eq!(spec(&Cmdline::parse("root=/dev/vda2"), true).unwrap(), RootSpec::Embedded);
     }
 
     #[test]
     fn a_wrong_or_missing_root_says_what_to_write() {
         for (text, part) in [
-            ("quiet", "has no root="),
-            ("root=", "has no root="),
+            ("quiet", "has neither roothash= nor root="),
+            ("root=", "has neither roothash= nor root="),
+            ("roothash=123 root=/dev/vda2", "roothash=123 on the kernel command line is not a SHA-256"),
             ("root=PARTUUID=1", "root=PARTUUID=1 on the kernel command line is not understood"),
             ("root=LABEL=x", "root=LABEL=x on the kernel command line is not understood"),
             ("root=/dev/", "root=/dev/ on the kernel command line is not understood"),
         ] {
             let why = spec(&Cmdline::parse(text), false).unwrap_err().to_string();
-            assert!(why.contains(part) && why.contains("use root=PARTUUID="), "{why}");
+            assert!(why.contains(part) && why.contains("use root"), "{why}");
         }
     }
 }

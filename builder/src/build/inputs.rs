@@ -68,7 +68,7 @@ impl Build<'_> {
 
     /// What a lock file says of `nomad`. Unless --locked was given, which refuses it, another digest of the same version
     /// is worth a word: vendors do not change what they have published.
-    fn release(&self, nomad: &Obtained) -> Option<LockedNomad> {
+    pub(super) fn release(&self, nomad: &Obtained) -> Option<LockedNomad> {
         let sha256 = Digest::parse(&nomad.sha256).filter(|_| nomad.source == NomadSource::Release)?;
         let now = LockedNomad { version: nomad.version.clone(), sha256 };
         if let Some(locked) = self.locked_nomad()
@@ -87,13 +87,23 @@ impl Build<'_> {
     }
 
     fn nomad(&self) -> Result<Obtained> {
-        let sources = &self.request.nomad;
+        let named = self.request.nomad.standin.as_deref();
         // A stand-in that is named must be usable; one that merely could be there is missed only when it is needed.
-        let standin = programs::find(Program::StandIn, sources.standin.as_deref());
-        let standin = match (standin, &sources.standin) {
+        let standin = match (programs::find(Program::StandIn, named), named) {
             (Err(error), Some(_)) => return Err(error.into()),
             (found, _) => found,
         };
+        match (self.obtain(standin.as_ref().ok().cloned()), standin) {
+            (Err(error @ NomadError::Unavailable { .. }), Err(standin)) => {
+                Err(anyhow::Error::new(error).context(format!("no Nomad, and nothing to take its place: {standin}")))
+            }
+            (result, _) => Ok(result?),
+        }
+    }
+
+    /// Nomad from the first place that has it; `standin` when none does.
+    pub(super) fn obtain(&self, standin: Option<PathBuf>) -> Result<Obtained, NomadError> {
+        let sources = &self.request.nomad;
         let of_mirror =
             sources.mirror.iter().map(|mirror| format!("{}{}", mirror.trim_end_matches('/'), nomad::KEY_OF_MIRROR));
         let key_urls = of_mirror.chain([nomad::KEY.to_owned()]).collect();
@@ -107,7 +117,7 @@ impl Build<'_> {
             signer: self.request.recipe.nomad_key.clone(),
             key_urls,
             key: sources.key.clone(),
-            standin: standin.as_ref().ok().cloned(),
+            standin,
             locked_sha256: (self.request.policy == Policy::Locked)
                 .then(|| self.locked_nomad())
                 .flatten()
@@ -120,11 +130,6 @@ impl Build<'_> {
                 }
             },
         };
-        match (nomad::obtain(&request), standin) {
-            (Err(error @ NomadError::Unavailable { .. }), Err(standin)) => {
-                Err(anyhow::Error::new(error).context(format!("no Nomad, and nothing to take its place: {standin}")))
-            }
-            (result, _) => Ok(result?),
-        }
+        nomad::obtain(&request)
     }
 }

@@ -2,6 +2,7 @@
 //! with that key before is taken from the cache.
 
 mod inputs;
+mod relock;
 mod steps;
 mod write;
 
@@ -13,16 +14,18 @@ use std::{
 use agent::facts::NomadSource;
 use anyhow::{Context as _, Result};
 
+pub use self::relock::newest;
 use self::{inputs::Inputs, write::Made};
 use crate::{
     cache::{Cache, CacheError},
     content::{Digest, Key},
     lock::Lock,
-    manifest::{Manifest, Parts},
+    manifest::{Artefact, Kind, Manifest, Parts},
     output::Output,
     packages::Policy,
     progress::Progress,
     recipe::Recipe,
+    sbom::{self, Sbom},
 };
 
 /// What to build, and from what.
@@ -137,7 +140,7 @@ impl Build<'_> {
         let mut output = Output::open(&self.request.output)?;
         let made = Made { base: &base, facts: &facts, kernel: &kernel, initrd: &initrd, root: &root };
         let (artefacts, cmdline, root_partuuid) = self.write(&mut output, &inputs, &made)?;
-        let text = Manifest {
+        let mut written = Manifest {
             format: Manifest::FORMAT,
             name: recipe.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,13 +164,20 @@ impl Build<'_> {
             files: record.files,
             initramfs: initrd_files,
             folder: PathBuf::new(),
+        };
+        let sbom = Sbom::new(&written, &inputs.lock.suite, inputs.agent_sha256);
+        for (kind, suffix, text) in
+            [(Kind::Spdx, "spdx.json", sbom::spdx(&sbom)), (Kind::CycloneDx, "cdx.json", sbom::cyclonedx(&sbom))]
+        {
+            let file = format!("{base}.{suffix}");
+            output.write_bytes(&file, text.as_bytes())?;
+            let (size, sha256) = (text.len() as u64, Digest::of(text.as_bytes()));
+            written.artefacts.push(Artefact { kind, file, size, sha256 });
         }
-        .text();
-        output.write_bytes(&format!("{base}{}", Manifest::SUFFIX), text.as_bytes())?;
+        output.write_bytes(&format!("{base}{}", Manifest::SUFFIX), written.text().as_bytes())?;
         // Before the files change their names: a build that dies between leaves no stamp that lies.
         let _ = fs::remove_file(&stamp);
         output.publish()?;
-        let written = Manifest::read(&manifest)?;
         for artefact in &written.artefacts {
             // So that the next build need not read the files to know that they are whole.
             self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;

@@ -36,7 +36,8 @@ pub(super) struct RootRecord {
 impl Build<'_> {
     /// The kernel image. Its package also tells the image's epoch: the newest time at which a package of it was made.
     pub(super) fn kernel(&self, inputs: &Inputs) -> Result<Kernel> {
-        let package = inputs.packages.kernel().context("the lock file names no kernel: build with --update")?;
+        let package =
+            inputs.packages.kernel().context("the lock file names no kernel: `builder lock` writes it anew")?;
         let key = Key::new("kernel", 1).with("builder", self.builder.bytes()).with("lock", inputs.packages.lock.text());
         let files = OnceCell::new();
         let folder = self.cache.step("kernel", key.finish(), |folder| -> Result<()> {
@@ -68,7 +69,8 @@ impl Build<'_> {
     }
 
     fn unpack_kernel(&self, inputs: &Inputs) -> Result<Tree> {
-        let package = inputs.packages.kernel().context("the lock file names no kernel: build with --update")?;
+        let package =
+            inputs.packages.kernel().context("the lock file names no kernel: `builder lock` writes it anew")?;
         self.progress.say(&format!("unpacking {}", package.locked.name));
         let want = |path: &str| path.starts_with("boot/vmlinuz-") || path.starts_with("usr/lib/modules/");
         Ok(Deb::read(&package.path, &package.locked.name, &package.locked.version, &want)?.tree)

@@ -1,6 +1,8 @@
 //! The command line of the builder: one file for each family of commands.
 
 mod build;
+mod lock;
+mod source;
 mod userdata;
 
 use std::process::ExitCode;

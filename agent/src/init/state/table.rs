@@ -133,6 +133,23 @@ pub fn extend(disk: &mut (impl Read + Write + Seek), sector: u64, number: u32, l
     write(&mut new, disk)
 }
 
+/// Gives partitions other identifiers.
+///
+/// # Errors
+/// When the disk cannot be read or written.
+pub fn identify(
+    disk: &mut (impl Read + Write + Seek),
+    sector: u64,
+    partitions: &[(u32, Guid)],
+) -> Result<(), TableError> {
+    gpt::read(disk, sector)?;
+    let mut new = gptman::GPT::read_from(disk, sector)?;
+    for (number, guid) in partitions {
+        new[*number].unique_partition_guid = guid.0;
+    }
+    write(&mut new, disk)
+}
+
 /// Writes both copies, the backup first.
 fn write(table: &mut gptman::GPT, disk: &mut (impl Read + Write + Seek)) -> Result<(), TableError> {
     let sector = table.sector_size;

@@ -39,15 +39,16 @@ impl Steward {
             }
         }
         let instance = metadata.instance_id.clone().unwrap_or_default();
-        if let Some(home) = &plan.finish.phone_home
-            && !self.is_done("phone-home", &instance)
-        {
-            self.phone_home(home, plan, metadata, instance.clone());
-        }
-        if let Some(power) = &plan.finish.power
-            && !self.is_done("power-state", &instance)
-        {
-            self.end(power.clone(), &instance);
+        let due = |name: &str| !self.is_done(name, &instance);
+        let home = plan.finish.phone_home.as_ref().filter(|_| due("phone-home"));
+        let call = home.map(|home| self.call(home, plan, metadata, &instance));
+        let end = plan.finish.power.clone().filter(|_| due("power-state")).and_then(|power| self.end(power, &instance));
+        if call.is_some() || end.is_some() {
+            // One after the other, as in cloud-init: a machine that is off phones nobody.
+            thread::spawn(move || {
+                call.inspect(|call| call());
+                end.inspect(|end| end());
+            });
         }
     }
 
@@ -60,7 +61,8 @@ impl Steward {
         fs::read_to_string(self.stamp(name)).is_ok_and(|done| done == instance)
     }
 
-    fn phone_home(&self, home: &PhoneHome, plan: &Plan, metadata: &Metadata, instance: String) {
+    /// Phoning home, to be done by a thread.
+    fn call(&self, home: &PhoneHome, plan: &Plan, metadata: &Metadata, instance: &str) -> impl Fn() + Send + 'static {
         let names = (self.report.status().hostname.clone(), plan.fqdn.clone());
         let key = |kind: &str| metadata.public_keys.iter().find(|key| key.starts_with(kind)).cloned();
         let value = |field: &str| match field {
@@ -74,9 +76,10 @@ impl Steward {
         };
         let pair = |field: &&str| format!("{field}={}", encode(&value(field).unwrap_or_else(|| "N/A".into())));
         let body = home.fields.iter().map(pair).collect::<Vec<_>>().join("&");
-        let url = substitute(&home.url, &[("instance_id", &instance)]);
+        let url = substitute(&home.url, &[("instance_id", instance)]);
         let (shared, stamp, tries) = (Arc::clone(&self.shared), self.stamp("phone-home"), home.tries);
-        thread::spawn(move || {
+        let instance = instance.to_owned();
+        move || {
             if call(&shared, &url, &body, tries) {
                 info!("phoned home");
                 if let Err(error) = note(&stamp, &instance) {
@@ -85,19 +88,19 @@ impl Steward {
             } else {
                 warning!("phone_home: no answer after {tries} tries");
             }
-        });
+        }
     }
 
-    /// The stamp is on the disk before the machine ends: a reboot must not lead to the next one.
-    fn end(&self, power: PowerState, instance: &str) {
+    /// Ending the machine, to be done by a thread. The stamp is on the disk before the machine ends: a reboot must not lead to the next one.
+    fn end(&self, power: PowerState, instance: &str) -> Option<impl Fn() + Send + 'static> {
         if let Err(error) = note(&self.stamp("power-state"), instance) {
             warning!("power_state: not done, because it cannot be remembered that it was: {error}");
-            return;
+            return None;
         }
         let what = if power.power == notify::Power::Reboot { "reboots" } else { "switches off" };
         notice!("power_state: the machine {what} in {} s", power.delay.as_secs());
         let (shared, socket) = (Arc::clone(&self.shared), self.root.join(paths::NOTIFY_SOCKET.trim_start_matches('/')));
-        thread::spawn(move || {
+        Some(move || {
             let end = clock::now() + power.delay;
             while let Some(left) = end.checked_sub(clock::now()).filter(|left| !left.is_zero()) {
                 shared.wait(left, |_| None::<()>);
@@ -108,7 +111,7 @@ impl Steward {
             if let Err(error) = notify::send(&socket, &[Message::Power(power.power)]) {
                 warning!("power_state: failed to tell init: {error}");
             }
-        });
+        })
     }
 }
 

@@ -33,7 +33,7 @@ impl Steward {
             let dir = place.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(dir).map_err(FileError::io("create the directory", dir))?;
             write_atomically(&place, &plan.ca_certs.bundle(&defaults), 0o644)?;
-            notice!("{} certificates of authorities added", plan.ca_certs.trusted.len());
+            notice!("certificates of authorities added: {}", plan.ca_certs.trusted.len());
         }
         if let Some(name) = &plan.timezone {
             self.set_zone(name)?;

@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Machine, VolumeError, head};
-use crate::node::userdata::{Device, MountSource};
+use super::{Machine, VolumeError, ebs, head};
+use crate::{
+    node::userdata::{Device, MountSource},
+    sys,
+};
 
 /// What is known of a block device without a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -173,15 +176,22 @@ fn find(root: &Path, path: &str) -> Option<PathBuf> {
         letter.then(|| ["sd", "vd", "xvd"].map(|other| format!("{other}{rest}")))
     });
     let names = std::iter::once(name.to_owned()).chain(others.into_iter().flatten());
-    names.map(|name| root.join("dev").join(name)).find(|node| node.exists())
+    let mut nodes = names.map(|name| root.join("dev").join(name));
+    nodes.find(|node| node.exists()).or_else(|| ebs::find(root, name, &identify_controller))
 }
 
-/// `virtio-SERIAL`, `scsi-0HC_Volume_123`, `nvme-MODEL_SERIAL`, with `-partN`: udev's names end with a serial number.
+fn identify_controller(node: &Path) -> Option<Vec<u8>> {
+    sys::identify_controller(&fs::File::open(node).ok()?).ok()
+}
+
+/// `virtio-SERIAL`, `scsi-0HC_Volume_123`, `nvme-MODEL_SERIAL`, with `-partN`: udev's names end with a serial number, or
+/// with the number of an NVMe namespace behind it.
 fn by_id(volumes: &[Volume], id: &str) -> Option<PathBuf> {
     let (id, number) = match id.rsplit_once("-part") {
         Some((id, number)) if number.parse::<u32>().is_ok() => (id, number.parse::<u32>().ok()),
         _ => (id, None),
     };
+    let id = ["_1", "-ns-1"].iter().find_map(|namespace| id.strip_suffix(namespace)).unwrap_or(id);
     let disk = volumes
         .iter()
         .find(|volume| volume.number.is_none() && volume.serials.iter().any(|s| id.ends_with(s.as_str())))?;
@@ -214,6 +224,7 @@ mod tests {
         page.extend(b"HC      Volume  55566677");
         fs::write(scsi.join("device/vpd_pg83"), page).unwrap();
         fs::write(scsi.join("device/vpd_pg80"), b"\0\x80\0\x0855566677").unwrap();
+        fs::write(block("nvme1n1", "").join("device/serial"), "vol0123456789abcdef0\n").unwrap();
         root
     }
 
@@ -229,6 +240,9 @@ mod tests {
             ("/dev/disk/by-id/virtio-vol-1234", "dev/vdb"),
             ("/dev/disk/by-id/virtio-vol-1234-part1", "dev/vdb1"),
             ("/dev/disk/by-id/scsi-0HC_Volume_55566677", "dev/sda"),
+            ("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0", "dev/nvme1n1"),
+            ("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0_1", "dev/nvme1n1"),
+            ("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0-ns-1", "dev/nvme1n1"),
         ] {
             assert_eq!(name(path).as_deref(), Some(want), "{path}");
         }

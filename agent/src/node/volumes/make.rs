@@ -79,7 +79,22 @@ pub(super) fn table(machine: &Machine<'_>, setup: &TableSetup) -> Result<(), Vol
 pub(super) fn exclusive(node: &Path) -> Result<File, VolumeError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(nix::libc::O_EXCL);
-    options.open(node).map_err(VolumeError::io("open for itself", node))
+    options.open(node).map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::EBUSY) => {
+            VolumeError::Unusable { device: node.to_owned(), why: "it is in use: it is left as it is".into() }
+        }
+        _ => VolumeError::io("open for itself", node)(error),
+    })
+}
+
+/// Refuses the partitions of the machine's own disk. Not all of them are in use while it runs, and it would not start again.
+fn foreign(root: &Path, node: &Path) -> Result<(), VolumeError> {
+    let event = root.join("sys/class/block").join(node.file_name().unwrap_or_default()).join("uevent");
+    let event = std::fs::read_to_string(event).unwrap_or_default();
+    match event.lines().find_map(|line| line.strip_prefix("PARTNAME=steppe-")) {
+        Some(_) => Err(VolumeError::Unusable { device: node.to_owned(), why: "it is a part of Steppe itself".into() }),
+        None => Ok(()),
+    }
 }
 
 /// First and last sector of each part.
@@ -167,6 +182,7 @@ pub(super) fn file_system(machine: &Machine<'_>, setup: &FsSetup) -> Result<(), 
             found(machine.root, &disk, setup)
         }
     };
+    foreign(machine.root, &node)?;
     let head = head(&node)?;
     let (kind, label, _) = find::identify(&head);
     let is_wanted = kind == Some(setup.file_system.as_str()) && (setup.label.is_none() || label == setup.label);
@@ -233,6 +249,19 @@ mod tests {
         assert_eq!(placed[2].1, (1 << 30) / 512 - 2048 - 1);
         assert_eq!(place(&[(50, false)], 1 << 30, 512).len(), 1);
         assert!(place(&[(50, false), (50, false)], 2 << 20, 512).is_empty());
+    }
+
+    #[test]
+    fn the_machines_own_partitions_are_no_volumes() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, event) in [("vda1", "PARTN=1\nPARTNAME=steppe-esp\n"), ("vdb1", "PARTN=1\nPARTNAME=data\n")] {
+            let dir = root.path().join("sys/class/block").join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("uevent"), event).unwrap();
+        }
+        let judge = |node: &str| foreign(root.path(), Path::new(node)).map_err(|error| error.to_string());
+        assert_eq!(judge("/dev/vda1"), Err("/dev/vda1: it is a part of Steppe itself".into()));
+        assert_eq!((judge("/dev/vdb1"), judge("/dev/vdc")), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! instance id. What is recognised on a device is given up only with `overwrite`, and then only when it is not what the
 //! plan asks for.
 
+mod ebs;
 mod find;
 mod make;
 mod mount;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use ebs::volume_name;
 pub use find::{Volume, volumes};
 
 use crate::{

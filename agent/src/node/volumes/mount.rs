@@ -66,7 +66,10 @@ pub(super) fn mount(machine: &Machine<'_>, entry: &Mount) -> Result<(), VolumeEr
         return Ok(());
     }
     if entry.source != MountSource::Memory {
-        (machine.load_module)(&kind);
+        let known = fs::read_to_string(machine.root.join("proc/filesystems")).unwrap_or_default();
+        if !known.lines().any(|line| line.trim_start() == kind) {
+            (machine.load_module)(&kind);
+        }
         repair(&node)?;
     }
     crate::node::files::make_directory(machine.root, target)

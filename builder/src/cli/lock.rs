@@ -1,0 +1,71 @@
+//! `builder lock`.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::json;
+
+use super::source::{self, Source};
+use crate::{
+    build,
+    lock::{Change, Lock},
+    output::Output,
+    packages::Policy,
+    progress::{Progress, bytes},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// The lock file [default: beside --recipe; for --role, ROLE.lock in the current folder].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write and download nothing but lists; end with 1 when something would change.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Whether nothing is left to do: not so when --check found something.
+pub(super) fn run(args: &LockArgs, progress: &Progress) -> Result<bool> {
+    let recipe = args.source.recipe()?;
+    let beside = || args.source.lock_beside().unwrap_or_else(|| PathBuf::from(format!("{}.lock", recipe.role)));
+    let file = args.output.clone().unwrap_or_else(beside);
+    let old = source::lock(Some(&file))?;
+    let request = args.source.request(old.clone(), Policy::Update, &PathBuf::new(), &[])?;
+    let new = build::newest(&request, !args.check, progress)?;
+    let changes = old.changes(&new);
+    let name = file.display().to_string();
+    progress.result(
+        &json!({ "event": "result", "lock": name, "written": !args.check, "changes": changes }),
+        &[text(&name, &old, &new, &changes)],
+    );
+    if args.check {
+        return Ok(changes.is_empty());
+    }
+    let Some(base) = file.file_name().and_then(|base| base.to_str()) else { bail!("{name} is not the name of a file") };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // An unchanged file is not touched, whatever its comments say.
+    if fs::read_to_string(&file).is_ok_and(|text| Lock::parse(&name, &text).is_ok_and(|lock| lock == new)) {
+        return Ok(true);
+    }
+    let mut output = Output::open(folder.unwrap_or_else(|| std::path::Path::new(".")))?;
+    output.write_bytes(base, new.text().as_bytes())?;
+    output.publish().with_context(|| format!("failed to replace {name}"))?;
+    Ok(true)
+}
+
+/// The table for people: a line for each change, and a sum.
+fn text(name: &str, old: &Lock, new: &Lock, changes: &[Change]) -> String {
+    let nomad = new.nomad.as_ref().map_or_else(String::new, |nomad| format!(", Nomad {}", nomad.version));
+    let sum = |lock: &Lock| lock.packages.iter().map(|package| package.size).sum::<u64>();
+    let all = format!("{} packages of {}, {}{nomad}", new.packages.len(), new.suite, bytes(sum(new)));
+    if changes.is_empty() {
+        return format!("{name}: no package changed: {all}");
+    }
+    let mut lines: Vec<String> = changes.iter().map(|change| format!("  {change}")).collect();
+    lines.insert(0, format!("{name}: {} changed:", changes.len()));
+    lines.push(format!("now {all} (was {})", bytes(sum(old))));
+    lines.join("\n")
+}

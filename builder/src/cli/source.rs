@@ -1,0 +1,127 @@
+//! What the commands that build have in common: which recipe, from what.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use agent::facts::Role;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::RoleArg;
+use crate::{
+    build::{Format, NomadSources, Request},
+    cache::Cache,
+    embedded,
+    lock::Lock,
+    packages::Policy,
+    progress::{Progress, Style},
+    recipe::Recipe,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// The image's role; the recipe of that name, unless --recipe names another.
+    #[arg(long, required_unless_present = "recipe")]
+    role: Option<RoleArg>,
+    /// A recipe file instead of the built-in ones. Its lock file stands beside it.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// A Nomad program or official zip archive, instead of a download.
+    #[arg(long, value_name = "PATH", env = "NOMAD")]
+    nomad: Option<PathBuf>,
+    /// The OpenPGP key that signs releases, instead of the one that the recipe pins and HashiCorp publishes.
+    #[arg(long, value_name = "FILE")]
+    nomad_key: Option<PathBuf>,
+    /// A mirror of HashiCorp's release server, and of the release key if it has /.well-known/pgp-key.txt.
+    #[arg(long, value_name = "URL", env = "STEPPE_NOMAD_MIRROR")]
+    nomad_mirror: Option<String>,
+    /// Debian mirror, instead of the one that this machine uses.
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Folder for downloads and results of steps [default: $XDG_CACHE_HOME/steppe].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// The agent's program, instead of the one near the builder.
+    #[arg(long, value_name = "PATH", env = "STEPPE_AGENT")]
+    agent: Option<PathBuf>,
+    /// The program that takes Nomad's place when no Nomad can be had.
+    #[arg(long, value_name = "PATH", env = "STEPPE_STANDIN")]
+    standin: Option<PathBuf>,
+    /// Say only what is wrong.
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+    /// Say everything as JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Source {
+    /// How the command is to report.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(match (self.json, self.quiet) {
+            (true, _) => Style::Json,
+            (_, true) => Style::Quiet,
+            _ => Style::People,
+        })
+    }
+
+    pub(super) fn recipe(&self) -> Result<Recipe> {
+        let role: Option<Role> = self.role.map(Role::from);
+        let recipe = match (&self.recipe, role) {
+            (Some(path), _) => Recipe::read(path)?,
+            (None, Some(role)) => Recipe::embedded(role)?,
+            (None, None) => bail!("say which image with --role or --recipe"),
+        };
+        if let (Some(role), Some(path)) = (role, &self.recipe)
+            && role != recipe.role
+        {
+            bail!("--role {role}, but {} makes a {} image: leave one of them out", path.display(), recipe.role);
+        }
+        Ok(recipe)
+    }
+
+    /// The lock file beside the recipe, whether it is there or not.
+    pub(super) fn lock_beside(&self) -> Option<PathBuf> {
+        self.recipe.as_ref().map(|path| path.with_extension("lock"))
+    }
+
+    /// A request for this recipe by this lock.
+    pub(super) fn request(&self, lock: Lock, policy: Policy, output: &Path, formats: &[Format]) -> Result<Request> {
+        let cache = self.cache.clone().or_else(Cache::default_folder);
+        let mut formats = formats.to_vec();
+        formats.sort_unstable();
+        formats.dedup();
+        Ok(Request {
+            recipe: self.recipe()?,
+            lock: Some(lock),
+            policy,
+            output: output.to_path_buf(),
+            formats,
+            mirror: self.mirror.clone(),
+            cache: cache.context("neither HOME nor XDG_CACHE_HOME is set: name a cache folder with --cache")?,
+            agent: self.agent.clone(),
+            nomad: NomadSources {
+                path: self.nomad.clone(),
+                standin: self.standin.clone(),
+                mirror: self.nomad_mirror.clone(),
+                key: self.nomad_key.clone(),
+            },
+        })
+    }
+}
+
+/// The lock in `file`; the built-in recipes' when there is no such file, since a recipe of the user's own that has
+/// their packages needs none of its own.
+pub(super) fn lock(file: Option<&Path>) -> Result<Lock> {
+    match file {
+        Some(path) if path.exists() => read_lock(path),
+        _ => Ok(Lock::parse("base.lock", embedded::LOCK)?),
+    }
+}
+
+pub(super) fn read_lock(path: &Path) -> Result<Lock> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(Lock::parse(&path.display().to_string(), &text)?)
+}
