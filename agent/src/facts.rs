@@ -93,6 +93,9 @@ pub struct ImageFacts {
     pub name: String,
     /// Version of Steppe that built it.
     pub version: String,
+    /// Version of the image itself, when its recipe names one: numbers with dots between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version: Option<String>,
     /// The image's promise.
     pub role: Role,
     /// `x86_64`.
@@ -114,6 +117,12 @@ pub struct ImageFacts {
 impl ImageFacts {
     /// The format that this program writes and reads.
     pub const FORMAT: u32 = 1;
+
+    /// The version by which updates are ordered: the image's own, else that of the Steppe that built it.
+    #[must_use]
+    pub fn image_version(&self) -> &str {
+        self.image_version.as_deref().unwrap_or(&self.version)
+    }
 
     /// Parses the JSON text.
     ///
@@ -167,6 +176,7 @@ mod tests {
             format: ImageFacts::FORMAT,
             name: "server".into(),
             version: "0.1.0".into(),
+            image_version: None,
             role: Role::Server,
             architecture: "x86_64".into(),
             kernel: "6.12.1-cloud".into(),

@@ -41,6 +41,8 @@ pub enum Message {
     /// `X_STEPPE_MODULE=name`: load this kernel module, one of those that the image offers by name. The answer, when it
     /// is there, is the same again, else [`Message::Failed`].
     Module(String),
+    /// `X_STEPPE_UPDATE=job arguments`: do one of [`crate::update::JOBS`].
+    Update(String),
     /// `X_STEPPE_FAILED=why`: an answer.
     Failed(String),
     /// A key that this program does not know; ignored.
@@ -76,6 +78,7 @@ impl Message {
             Self::Power(Power::Reboot) => ("X_STEPPE_POWER", "reboot"),
             Self::Power(Power::Off) => ("X_STEPPE_POWER", "poweroff"),
             Self::Module(name) => ("X_STEPPE_MODULE", name.as_str()),
+            Self::Update(job) => ("X_STEPPE_UPDATE", job.as_str()),
             Self::Failed(why) => ("X_STEPPE_FAILED", why.as_str()),
             Self::Other(line) => return line.replace('\n', " "),
         };
@@ -98,6 +101,7 @@ impl Message {
             ("X_STEPPE_POWER", "reboot") => Self::Power(Power::Reboot),
             ("X_STEPPE_POWER", "poweroff") => Self::Power(Power::Off),
             ("X_STEPPE_MODULE", _) => Self::Module(text()),
+            ("X_STEPPE_UPDATE", _) => Self::Update(text()),
             ("X_STEPPE_FAILED", _) => Self::Failed(text()),
             _ => Self::Other(line.to_owned()),
         }

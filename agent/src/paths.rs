@@ -31,6 +31,9 @@ pub const STATE_LABEL: &str = "steppe-state";
 /// GPT partition type of the state partition (Discoverable Partitions Specification: variable data).
 pub const STATE_TYPE_GUID: &str = "4d21b016-b534-45c2-a9fb-5c16e091fd2d";
 
+/// The public key that updates are signed with, as minisign writes it. An image without it takes no updates.
+pub const UPDATE_KEY: &str = "/usr/share/steppe/update.pub";
+
 /// Everything that lives until the next boot.
 pub const RUN_DIR: &str = "/run/steppe";
 /// Datagram socket of init, in the form that `NOTIFY_SOCKET` promises (`sd_notify(3)`).

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use crate::{console, df, init, node};
+use crate::{console, df, init, node, update};
 
 const HELP: &str = "\
 agent: the program inside a Steppe image
@@ -10,6 +10,7 @@ agent: the program inside a Steppe image
 It is started by the kernel as PID 1 and starts itself for its other jobs:
   agent node            configure this machine from its metadata and watch Nomad
   agent console [TTY]   answer a person on a terminal
+  agent update SOURCE   write a signed update into the idle slot; also: rollback, bless, settle
   df -kP PATH           report the size of a file system (when called as `df`)
 
 Started like this it does nothing.
@@ -27,6 +28,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     match args.get(1).map(String::as_str) {
         Some("node") => node::run(),
+        Some(job) if job == update::SETTLE || update::JOBS.contains(&job) => update::run(job, &args[2..]),
         Some("console") => console::run(args.get(2).map(String::as_str)),
         Some("--version" | "-V") => {
             println!("agent {}", env!("CARGO_PKG_VERSION"));

@@ -43,6 +43,7 @@ mod ioctls {
     nix::ioctl_write_ptr!(ext4_resize_fs, b'f', 16, u64);
     nix::ioctl_write_ptr!(set_fs_label, 0x94, 50, [u8; 256]);
     nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
+    nix::ioctl_readwrite!(set_watchdog, b'W', 6, i32);
     nix::ioctl_write_int_bad!(tiocsctty, libc::TIOCSCTTY);
     nix::ioctl_read_bad!(get_if_flags, libc::SIOCGIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_if_flags, libc::SIOCSIFFLAGS, libc::ifreq);
@@ -180,6 +181,17 @@ pub fn change_partition(disk: &File, change: PartitionChange, number: u32, start
     };
     // SAFETY: `arg` and the `partition` it points to have the kernel's layout, live through the call and are only read.
     unsafe { ioctls::blkpg(disk.as_raw_fd(), &raw const arg) }.map(drop)
+}
+
+/// Sets the time after which a watchdog restarts the machine (`WDIOC_SETTIMEOUT`); gives the time that the driver took.
+///
+/// # Errors
+/// Those of the call.
+pub fn set_watchdog(watchdog: &File, timeout: Duration) -> nix::Result<Duration> {
+    let mut seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
+    // SAFETY: the kernel reads and writes one `int`, which lives through the call.
+    unsafe { ioctls::set_watchdog(watchdog.as_raw_fd(), &raw mut seconds) }?;
+    Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// Grows the mounted ext4 file system that `dir` is on to `blocks` blocks (`EXT4_IOC_RESIZE_FS`).

@@ -26,6 +26,9 @@ pub struct UnitSpec {
     /// Whether it says `READY=1` on `NOTIFY_SOCKET`. Otherwise it is ready once it runs.
     #[serde(default)]
     pub notifies: bool,
+    /// Whether it does one job and ends; otherwise it is started again when it ends by itself.
+    #[serde(default)]
+    pub once: bool,
     /// Signal that asks it to stop, by number; sent to the process only, never to its group.
     pub stop_signal: i32,
     /// Time it gets to stop before it is killed.

@@ -27,6 +27,8 @@ pub enum Command {
     Ports,
     /// Nomad's own command line.
     Nomad(Vec<String>),
+    /// A job of [`crate::update`]: its name and its arguments.
+    Update(String),
     /// Restart the machine.
     Reboot,
     /// Switch the machine off.
@@ -56,6 +58,10 @@ plan               what this node was told to be
 ps                 what runs, besides the kernel's threads
 ports              what listens
 nomad ARGUMENTS    Nomad's own command line; Ctrl-C ends it
+update SOURCE      write the signed update from a file or an http:// address into the idle slot;
+                   --older before it: also when its version is older
+rollback           restart into the system of the other slot
+bless              end the trial of this system: it boots from now on
 reboot             stop everything and restart
 poweroff           stop everything and switch off
 ";
@@ -76,6 +82,12 @@ pub fn parse(line: &str) -> Result<Command, CommandError> {
             Ok(Command::Log { unit: unit.clone(), lines })
         }
         ("log", _) => Err(CommandError::Usage(LOG)),
+        ("update", [source]) if !source.starts_with('-') => Ok(Command::Update(format!("update {source}"))),
+        ("update", [flag, source]) if flag == "--older" => Ok(Command::Update(format!("update {flag} {source}"))),
+        ("update", _) => Err(CommandError::Usage("update [--older] FILE|URL")),
+        ("rollback" | "bless", []) => Ok(Command::Update(name.clone())),
+        ("rollback", _) => Err(CommandError::Usage("rollback")),
+        ("bless", _) => Err(CommandError::Usage("bless")),
         ("help" | "?", []) => Ok(Command::Help),
         ("status", []) => Ok(Command::Status),
         ("plan", []) => Ok(Command::Plan),
@@ -133,6 +145,9 @@ mod tests {
         assert_eq!(parse("  "), Ok(Command::Nothing));
         assert_eq!(parse("status\n"), Ok(Command::Status));
         assert_eq!(parse("log nomad 5"), Ok(Command::Log { unit: "nomad".into(), lines: 5 }));
+        assert_eq!(parse("rollback"), Ok(Command::Update("rollback".into())));
+        assert_eq!(parse("update --older /opt/x"), Ok(Command::Update("update --older /opt/x".into())));
+        assert_eq!(parse("update --force x").unwrap_err().to_string(), "usage: update [--older] FILE|URL");
         assert_eq!(parse("log kernel"), Ok(Command::Log { unit: "kernel".into(), lines: DEFAULT_LINES }));
         let words = ["job", "status", "-verbose", "example"].map(str::to_owned).to_vec();
         assert_eq!(parse("nomad job status -verbose example"), Ok(Command::Nomad(words)));

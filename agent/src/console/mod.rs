@@ -15,12 +15,16 @@ use nix::unistd::gethostname;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    cmdline::Cmdline,
     error,
     facts::ImageFacts,
     init::{kmsg, output},
     log,
     notify::{self, Message, Power},
-    paths, proc, sys,
+    paths, proc,
+    slots::Slot,
+    sys,
+    update::{place, record::Record},
 };
 use command::{Command, HELP};
 use terminal::{Input, Terminal};
@@ -72,8 +76,10 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
         Ok(Command::Help) => terminal.show(HELP),
         Ok(Command::Status) => {
             let facts = ImageFacts::read(Path::new("/")).ok();
+            let update = Record::read(Path::new(paths::STATE_DIR));
             let (init, node) = (read(paths::INIT_STATUS), read(paths::NODE_STATUS));
-            terminal.show(&show::status(&hostname(), facts.as_ref(), init.as_ref(), node.as_ref()))
+            let text = show::status(&hostname(), facts.as_ref(), init.as_ref(), node.as_ref());
+            terminal.show(&(text + &show::system(facts.as_ref(), slot(), update.as_ref())))
         }
         Ok(Command::Log { unit, lines }) => terminal.show(&log_of(&unit, lines)),
         Ok(Command::Plan) => match fs::read_to_string(paths::PLAN) {
@@ -87,10 +93,17 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
         },
         Ok(Command::Ports) => terminal.show(&tables::ports(&proc::listeners(Path::new("/")))),
         Ok(Command::Nomad(arguments)) => nomad(terminal, &arguments),
-        Ok(Command::Reboot) => power(terminal, Power::Reboot),
-        Ok(Command::Poweroff) => power(terminal, Power::Off),
+        Ok(Command::Update(job)) => ask(terminal, Message::Update(job)),
+        Ok(Command::Reboot) => ask(terminal, Message::Power(Power::Reboot)),
+        Ok(Command::Poweroff) => ask(terminal, Message::Power(Power::Off)),
         Err(why) => terminal.show(&format!("{why}\n")),
     }
+}
+
+/// The slot that runs.
+fn slot() -> Option<Slot> {
+    let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").ok()?);
+    place::running(Path::new("/sys"), &cmdline)
 }
 
 fn hostname() -> String {
@@ -149,8 +162,8 @@ fn nomad(terminal: &mut Terminal, arguments: &[String]) -> io::Result<()> {
     }
 }
 
-fn power(terminal: &mut Terminal, power: Power) -> io::Result<()> {
-    match notify::send(Path::new(paths::NOTIFY_SOCKET), &[Message::Power(power)]) {
+fn ask(terminal: &mut Terminal, message: Message) -> io::Result<()> {
+    match notify::send(Path::new(paths::NOTIFY_SOCKET), &[message]) {
         Ok(()) => Ok(()),
         Err(why) => terminal.show(&format!("failed to ask init: {why}\n")),
     }

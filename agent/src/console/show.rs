@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::{
     facts::{ImageFacts, NomadSource},
+    slots::Slot,
     status::{InitStatus, NodeStatus, UnitState, UnitStatus},
+    update::record::Record,
 };
 
 /// Everything that is known, in lines of `what  value`. Each part may be missing: early in the boot, or when a process
@@ -63,6 +65,19 @@ pub fn status(
     out
 }
 
+/// Which system runs, and how the last update went.
+#[must_use]
+pub fn system(facts: Option<&ImageFacts>, slot: Option<Slot>, update: Option<&Record>) -> String {
+    let mut out = String::new();
+    if let (Some(facts), Some(slot)) = (facts, slot) {
+        let _ = writeln!(out, "{:<10} {} in slot {slot}", "version", facts.image_version());
+    }
+    if let Some(update) = update {
+        let _ = writeln!(out, "{:<10} {}", "update", update.summary());
+    }
+    out
+}
+
 fn nomad(facts: Option<&ImageFacts>, unit: Option<&UnitStatus>) -> String {
     let version = match facts.map(|facts| &facts.nomad) {
         Some(nomad) if nomad.source == NomadSource::StandIn => format!("stand-in for {}, not Nomad", nomad.version),
@@ -73,7 +88,7 @@ fn nomad(facts: Option<&ImageFacts>, unit: Option<&UnitStatus>) -> String {
 }
 
 /// `ready, process 412, started again 2 times, last exit 1`.
-fn describe(unit: &UnitStatus) -> String {
+pub(crate) fn describe(unit: &UnitStatus) -> String {
     let state = match unit.state {
         UnitState::Waiting => "not started yet",
         UnitState::Starting => "starting",
@@ -120,6 +135,7 @@ mod tests {
             format: 1,
             name: "server".into(),
             version: "0.1.0".into(),
+            image_version: None,
             role: Role::Server,
             architecture: "x86_64".into(),
             kernel: "6.12".into(),
@@ -165,6 +181,15 @@ unit       node: ready, process 7
 boot       root 2.31, healthy 7.92 (seconds)
 ";
         assert_eq!(status("localhost", Some(&facts()), Some(&init), Some(&node)), expected);
+    }
+
+    #[test]
+    fn the_system_and_its_last_update() {
+        let record = Record::new("1.3".parse().unwrap(), Slot::B);
+        let facts = ImageFacts { image_version: Some("1.2".into()), ..facts() };
+        let text = system(Some(&facts), Some(Slot::A), Some(&record));
+        assert_eq!(text, "version    1.2 in slot a\nupdate     1.3 in slot b: boots next\n");
+        assert_eq!(system(Some(&facts), None, None), "");
     }
 
     #[test]

@@ -88,6 +88,14 @@ pub fn by_partuuid(sys: &Path, guid: &str) -> Option<PathBuf> {
     })
 }
 
+/// The GPT name of the partition with this GUID, as the kernel tells it (`PARTNAME` of the same event).
+#[must_use]
+pub fn partition_name(sys: &Path, guid: &str) -> Option<String> {
+    let node = by_partuuid(sys, guid)?;
+    let text = fs::read_to_string(sys.join("class/block").join(node.file_name()?).join("uevent")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("PARTNAME=").map(str::to_owned))
+}
+
 /// The disk that the block device with these numbers is, or is a partition of, or (device-mapper) is made from.
 #[must_use]
 pub fn of_device(sys: &Path, major: u64, minor: u64) -> Option<Disk> {
@@ -148,7 +156,7 @@ mod tests {
         write("devices/virtio0/block/vda/uevent", "MAJOR=254\nMINOR=0\nDEVNAME=vda\n");
         write("devices/virtio0/block/vda/vda1/partition", "1\n");
         write("devices/virtio0/block/vda/vda1/size", "2048\n");
-        write("devices/virtio0/block/vda/vda1/uevent", "DEVNAME=vda1\nPARTUUID=aB-1\n");
+        write("devices/virtio0/block/vda/vda1/uevent", "DEVNAME=vda1\nPARTUUID=aB-1\nPARTNAME=steppe-root-a\n");
         write("devices/fd0/size", "0\n");
         write("devices/loop0/size", "100\n");
         for dir in ["class/block", "dev/block"] {
@@ -177,6 +185,7 @@ mod tests {
         let sys = sysfs();
         assert_eq!(by_partuuid(sys.path(), "ab-1"), Some("/dev/vda1".into()));
         assert_eq!(by_partuuid(sys.path(), "ab-2"), None);
+        assert_eq!(partition_name(sys.path(), "ab-1").as_deref(), Some("steppe-root-a"));
         assert_eq!(of_device(sys.path(), 254, 1).unwrap().name, "vda");
         assert_eq!(of_device(sys.path(), 253, 0).unwrap().name, "vda", "a verified root");
         assert_eq!(of_device(sys.path(), 254, 9), None);

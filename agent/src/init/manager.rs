@@ -15,21 +15,26 @@ use nix::{
 };
 
 use crate::{
+    console::show::describe,
     error, info, notice,
     notify::{Message, Power},
     paths,
     status::{InitStatus, UnitState, UnitStatus},
-    sys, warning,
+    sys,
+    update::{self, BLESSED},
+    warning,
 };
 
 use super::{
     button::{self, Button},
     devices::Devices,
     listener::{Notifications, Strangers},
-    state, stay, system,
+    root, state, stay, system,
     timeline::Timeline,
+    trial::{self, Trial},
     uevent::Uevent,
     units::Units,
+    watchdog::Watchdog,
 };
 
 /// Signals that init reads. The kernel sends `SIGINT` for Ctrl-Alt-Del; hypervisors' tools send the others.
@@ -79,6 +84,9 @@ pub(super) struct Manager {
     nomad_wanted: bool,
     request: Option<Request>,
     reported: Vec<u8>,
+    /// While this boot has to prove itself.
+    trial: Option<Trial>,
+    watchdog: Option<Watchdog>,
 }
 
 /// Why the loop cannot begin.
@@ -98,12 +106,13 @@ pub(super) fn block_signals() -> nix::Result<SigSet> {
 }
 
 impl Manager {
-    /// `held`: why Nomad may not be started.
+    /// `held`: why Nomad may not be started; `trial`: whether this boot has to prove itself.
     pub(super) fn new(
         units: Units,
         timeline: Timeline,
         held: Option<String>,
-        devices: Devices,
+        mut devices: Devices,
+        trial: Option<Trial>,
     ) -> Result<Self, ManagerError> {
         let failed = |what| move |source| ManagerError::Kernel { what, source };
         let set = block_signals().map_err(failed("signals"))?;
@@ -115,6 +124,7 @@ impl Manager {
             Notifications::bind(Path::new(paths::NOTIFY_SOCKET)).map_err(|source| ManagerError::Socket { source })?;
         let mut buttons = Vec::new();
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
+        let watchdog = Watchdog::of_machine(&mut devices, trial.is_some());
         Ok(Self {
             units,
             timeline,
@@ -130,6 +140,8 @@ impl Manager {
             nomad_wanted: false,
             request: None,
             reported: Vec::new(),
+            trial,
+            watchdog,
         })
     }
 
@@ -146,8 +158,10 @@ impl Manager {
 
     /// Waits for the next thing to happen, until `limit` (a time, not a duration) at most, and deals with it.
     pub(super) fn step(&mut self, limit: Option<Duration>) {
-        let deadline =
-            [limit, self.units.deadline(), self.next_held_message, self.next_state].into_iter().flatten().min();
+        let trial = self.trial.as_ref().map(|trial| trial.deadline);
+        let watchdog = self.watchdog.as_ref().map(Watchdog::deadline);
+        let deadlines = [limit, self.units.deadline(), self.next_held_message, self.next_state, trial, watchdog];
+        let deadline = deadlines.into_iter().flatten().min();
         if let Err(why) = self.arm(deadline) {
             warning!("failed to set the timer: {why}");
         }
@@ -170,6 +184,10 @@ impl Manager {
         self.units.tick();
         self.try_state();
         self.say_held();
+        self.judge_trial();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.stroke(sys::boottime());
+        }
     }
 
     fn arm(&self, deadline: Option<Duration>) -> nix::Result<()> {
@@ -232,7 +250,7 @@ impl Manager {
                 }
                 continue;
             };
-            let trusted = sender == "node" || sender.starts_with("console");
+            let trusted = sender == "node" || sender.starts_with("console") || is_job(&sender);
             for message in std::mem::take(&mut datagram.messages) {
                 match message {
                     Message::Module(name) if trusted => {
@@ -256,6 +274,9 @@ impl Manager {
             Message::Module(_) => {}
             Message::Phase(phase) => {
                 self.timeline.mark(&phase);
+                if phase == "healthy" && self.trial.is_some() {
+                    self.start_job("bless");
+                }
                 // The boot is over: what it ran is not run again before the end.
                 if phase == "healthy"
                     && let Err(why) = sys::release_code()
@@ -263,6 +284,8 @@ impl Manager {
                     info!("failed to release the code of the boot: {why}");
                 }
             }
+            Message::Update(job) if job == BLESSED && sender == "bless" => self.trial = None,
+            Message::Update(job) => self.start_job(&job),
             Message::Power(power) => self.ask(Request { power, by: sender.to_owned() }),
             Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
                 self.nomad_wanted = true;
@@ -273,6 +296,32 @@ impl Manager {
                     error!("{sender} asked for {}: {why}", message.line());
                 }
             }
+        }
+    }
+
+    /// Starts a job of [`update`]: its name, and its arguments.
+    pub(super) fn start_job(&mut self, job: &str) {
+        let words: Vec<&str> = job.split_whitespace().collect();
+        match words.first() {
+            Some(name) if !is_job(name) => warning!("there is no job {name:?}"),
+            Some(name) if !self.units.pids(|unit| unit == *name).is_empty() => notice!("{name} runs already"),
+            Some(_) if self.request.is_none() => self.units.add(root::job(&words)),
+            _ => {}
+        }
+    }
+
+    /// Ends a boot that was not blessed in time.
+    fn judge_trial(&mut self) {
+        let now = sys::boottime();
+        if let Some(trial) = self.trial.take_if(|trial| trial.deadline <= now) {
+            let units = self.units.status();
+            let units: Vec<String> = units
+                .iter()
+                .filter(|unit| matches!(unit.name.as_str(), "node" | "nomad" | "bless"))
+                .map(|unit| format!("{}: {}", unit.name, describe(unit)))
+                .collect();
+            trial::failed(&format!("not blessed within {} s; {}", trial.deadline.as_secs(), units.join("; ")));
+            self.ask(Request { power: Power::Reboot, by: "the trial".into() });
         }
     }
 
@@ -367,6 +416,11 @@ impl Manager {
             Err(why) => warning!("failed to write {}: {why}", paths::INIT_STATUS),
         }
     }
+}
+
+/// Whether a unit is a job of [`update`].
+fn is_job(name: &str) -> bool {
+    name == update::SETTLE || update::JOBS.contains(&name)
 }
 
 /// Whether an event can mean that the state is there now.

@@ -31,10 +31,12 @@ pub mod supervise;
 pub mod sysctl;
 mod system;
 pub mod timeline;
+mod trial;
 pub mod uevent;
 mod units;
 pub mod unmount;
 pub mod verity;
+mod watchdog;
 
 use std::process::ExitCode;
 

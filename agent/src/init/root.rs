@@ -9,7 +9,7 @@ use nix::{
     unistd::sethostname,
 };
 
-use crate::{cmdline::Cmdline, error, facts::ImageFacts, paths, unit::UnitSpec, warning};
+use crate::{cmdline::Cmdline, error, facts::ImageFacts, paths, unit::UnitSpec, update, warning};
 
 use super::{
     devices::Devices,
@@ -18,6 +18,7 @@ use super::{
     mounts::{self, Kernel, MountError},
     shutdown, state, stay, sysctl, system,
     timeline::Timeline,
+    trial,
     units::Units,
 };
 
@@ -59,7 +60,12 @@ fn boot() -> Result<Infallible, RootError> {
     timeline.mark("state");
     let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
-    let mut manager = Manager::new(units, timeline, held, devices)?;
+    let trial = trial::begin(&cmdline, &mut devices);
+    let unsettled = trial.is_none() && trial::is_unsettled();
+    let mut manager = Manager::new(units, timeline, held, devices, trial)?;
+    if unsettled {
+        manager.start_job(update::SETTLE);
+    }
     manager.units.add(node());
     manager.timeline.mark("node-started");
     for tty in consoles(&cmdline, facts.as_ref(), &active_console()) {
@@ -107,12 +113,19 @@ fn agent(name: String, arguments: &[&str], environment: &[(&str, &str)]) -> Unit
         uid: 0,
         gid: 0,
         notifies: false,
+        once: false,
         stop_signal: libc::SIGTERM,
         stop_timeout: Duration::from_secs(5),
         // Killing the agent to free memory would free little and cost much.
         oom_score_adj: -900,
         nofile: None,
     }
+}
+
+/// A job of [`update`]: its name and its arguments.
+pub(super) fn job(words: &[&str]) -> UnitSpec {
+    let name = words.first().copied().unwrap_or_default().to_owned();
+    UnitSpec { once: true, oom_score_adj: 0, ..agent(name, words, &[]) }
 }
 
 fn node() -> UnitSpec {

@@ -258,6 +258,10 @@ impl Unit {
             }
             return vec![say];
         }
+        if self.spec.once {
+            self.state = UnitState::Stopped;
+            return if exit == Exit::Code(0) { vec![] } else { vec![Effect::Say(format!("{name} failed ({exit})"))] };
+        }
         self.restarts = self.restarts.saturating_add(1);
         self.failures = if proven { 1 } else { self.failures.saturating_add(1) };
         let lived_text = format!("{}.{} s", lived.as_secs(), lived.subsec_millis() / 100);

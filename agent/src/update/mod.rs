@@ -2,12 +2,25 @@
 //!
 //! An update file (`.update`) is a tape archive ([`ustar`]) of `update.json` ([`manifest`]), its signature ([`signature`]), and the parts of
 //! a system. [`install`] puts them on the disk.
+//!
+//! A boot on trial ends in `bless`, or in a fall-back that the other system notices ([`record`]); `rollback` needs no update.
 
 pub mod esp;
 pub mod install;
 pub mod manifest;
 pub mod place;
 pub mod record;
+mod run;
 pub mod signature;
 pub mod ustar;
 pub mod version;
+
+pub use run::run;
+
+/// What a person or `node` may ask for, as the first word of [`crate::notify::Message::Update`]: each is a job of the agent
+/// and, while it runs, a unit of that name.
+pub const JOBS: [&str; 3] = ["update", "rollback", "bless"];
+/// What `bless` tells init when it is done, in such a message.
+pub const BLESSED: &str = "blessed";
+/// init's own job: it finds out how the last update ended.
+pub const SETTLE: &str = "settle";

@@ -1,6 +1,8 @@
 //! Where an update goes: the partitions of the idle slot, on the disk that the running root is on.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use nix::sys::stat::{major, minor};
 
 use crate::{
     cmdline::Cmdline,
@@ -54,14 +56,18 @@ pub fn root_guid(cmdline: &Cmdline) -> Option<Guid> {
 /// When there is none.
 pub fn find(sys: &Path, cmdline: &Cmdline) -> Result<(Disk, Place), PlaceError> {
     let guid = root_guid(cmdline).ok_or(PlaceError::NoDisk)?;
-    for disk in disks::list(sys) {
-        if let Ok(table) = disk.table()
-            && table.partitions.iter().any(|partition| partition.guid == guid)
-        {
-            return Ok((disk, on(&table, guid)?));
-        }
-    }
-    Err(PlaceError::NoDisk)
+    let device = fs::metadata("/").map_err(|_| PlaceError::NoDisk)?.dev();
+    let disk = disks::of_device(sys, major(device), minor(device)).ok_or(PlaceError::NoDisk)?;
+    let table = disk.table().map_err(|_| PlaceError::NoDisk)?;
+    let place = on(&table, guid)?;
+    Ok((disk, place))
+}
+
+/// The slot that runs, as far as the kernel's names tell.
+#[must_use]
+pub fn running(sys: &Path, cmdline: &Cmdline) -> Option<Slot> {
+    let name = disks::partition_name(sys, &root_guid(cmdline)?.to_string())?;
+    Slot::ALL.into_iter().find(|slot| slot.root_label() == name)
 }
 
 /// The place on a disk whose root partition with the identifier `guid` runs.

@@ -138,6 +138,7 @@ impl Build<'_> {
             format: ImageFacts::FORMAT,
             name: recipe.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            image_version: None,
             role: recipe.role,
             architecture: "x86_64".to_owned(),
             kernel: kernel.release.clone(),

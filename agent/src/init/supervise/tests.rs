@@ -13,6 +13,7 @@ fn unit(notifies: bool) -> Unit {
         uid: 0,
         gid: 0,
         notifies,
+        once: false,
         stop_signal: libc::SIGINT,
         stop_timeout: 5 * S,
         oom_score_adj: 0,
@@ -48,6 +49,19 @@ fn a_requested_stop_is_success_whatever_the_code() {
     assert_eq!(unit.exited(Exit::Code(1), 3 * S), [Effect::Say("nomad stopped (exit 1)".into())]);
     assert_eq!((unit.state(), unit.deadline()), (UnitState::Stopped, None));
     assert_eq!(unit.start(), [Effect::Spawn]);
+}
+
+#[test]
+fn what_does_one_job_is_not_started_again() {
+    for (exit, said) in [(Exit::Code(0), vec![]), (Exit::Code(1), vec![Effect::Say("nomad failed (exit 1)".into())])] {
+        let mut unit = unit(false);
+        unit.respecify(UnitSpec { once: true, ..unit.spec().clone() });
+        unit.start();
+        unit.spawned(42, S);
+        assert_eq!(unit.exited(exit, 2 * S), said);
+        assert_eq!((unit.state(), unit.deadline()), (UnitState::Stopped, None));
+        assert_eq!(unit.start(), [Effect::Spawn], "it may be asked for again");
+    }
 }
 
 #[test]

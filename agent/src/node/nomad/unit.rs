@@ -58,6 +58,7 @@ pub fn unit(root: &Path, client: bool, owner: Owner, launch: &Launch) -> UnitSpe
         uid: owner.uid,
         gid: owner.gid,
         notifies: true,
+        once: false,
         stop_signal: Signal::SIGINT as i32,
         stop_timeout: STOP_TIMEOUT,
         // A server without its agent is a lost vote; on a client the tasks go first.

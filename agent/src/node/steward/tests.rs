@@ -36,6 +36,7 @@ fn facts(role: Role) -> ImageFacts {
         format: ImageFacts::FORMAT,
         name: role.to_string(),
         version: "0".into(),
+        image_version: None,
         role,
         architecture: "x86_64".into(),
         kernel: "6".into(),

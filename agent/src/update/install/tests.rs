@@ -261,7 +261,7 @@ fn a_system_on_trial_is_not_updated() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// Wherever the power or the connection fails, the running system boots, and the next try works.
     #[test]

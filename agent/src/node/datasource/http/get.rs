@@ -42,6 +42,19 @@ impl Get {
         self.0.find(url, headers)
     }
 
+    /// Begins to read an answer of any length. Nothing is redirected, and nothing asked again.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn download(url: &str) -> Result<impl std::io::Read + use<>, HttpError> {
+        let response = agent(Timing::CLOUD, None, false).get(url).call();
+        let response = response.map_err(|source| HttpError::Transport { url: shown(url), source: Box::new(source) })?;
+        match response.status().as_u16() {
+            200 => Ok(response.into_body().into_reader()),
+            status => Err(HttpError::Status { url: shown(url), status }),
+        }
+    }
+
     /// Posts a form (`application/x-www-form-urlencoded`).
     ///
     /// # Errors

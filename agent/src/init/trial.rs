@@ -1,0 +1,130 @@
+//! A boot on trial: it is blessed when Nomad is healthy, or it ends.
+//!
+//! The boot entry of a new system has a counter ([`crate::slots`]). Under UEFI systemd-boot says so in an EFI variable; under BIOS syslinux
+//! puts a word on the kernel's command line. A boot that is not blessed in time is ended here; one that hangs, by a watchdog; one that
+//! panics, by the kernel. The boot loader then does the rest.
+
+use std::{fs, path::Path, time::Duration};
+
+use nix::mount::{MsFlags, mount};
+
+use crate::{
+    cmdline::Cmdline,
+    error, info, notice, paths,
+    slots::{config, entry::Entry},
+    update::record::{Outcome, Record},
+};
+
+use super::devices::Devices;
+
+/// Time that a system on trial has, from the start of the kernel.
+const LIMIT: Duration = Duration::from_secs(600);
+/// The argument of the kernel's command line with another limit, in seconds.
+const LIMIT_ARGUMENT: &str = "steppe.trial";
+/// Where the kernel shows the firmware's variables.
+const EFIVARS: &str = "/sys/firmware/efi/efivars";
+/// The entry that was booted, as long as it has a counter (systemd, "Boot Loader Interface").
+const COUNT_PATH: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// A trial that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trial {
+    /// When it has failed, as a time since the kernel started.
+    pub(super) deadline: Duration,
+}
+
+/// Whether this boot is on trial. Remembers that it was made, and how the one before ended, on the state partition.
+pub(super) fn begin(cmdline: &Cmdline, devices: &mut Devices) -> Option<Trial> {
+    let dir = Path::new(paths::STATE_DIR);
+    if !(cmdline.has(config::TRIAL) || booted(devices).is_some_and(|entry| entry.is_on_trial())) {
+        return None;
+    }
+    let deadline = limit(cmdline);
+    notice!("this system is on trial: unless it is blessed within {} s, the other slot boots", deadline.as_secs());
+    if let Some(record) = Record::read(dir) {
+        let record = Record { outcome: Outcome::Trial, tries: record.tries + 1, why: String::new(), ..record };
+        remember(&record, dir);
+    }
+    Some(Trial { deadline })
+}
+
+/// Whether the last update did not end in a trial that was blessed, though this boot is not one.
+pub(super) fn is_unsettled() -> bool {
+    Record::read(Path::new(paths::STATE_DIR))
+        .is_some_and(|record| matches!(record.outcome, Outcome::Installed | Outcome::Trial))
+}
+
+/// Keeps what went wrong for the system that runs next.
+pub(super) fn failed(why: &str) {
+    error!("the trial failed: {why}");
+    let dir = Path::new(paths::STATE_DIR);
+    if let Some(record) = Record::read(dir) {
+        remember(&Record { why: why.to_owned(), ..record }, dir);
+    }
+}
+
+fn remember(record: &Record, dir: &Path) {
+    if let Err(why) = record.write(dir) {
+        info!("failed to remember the trial: {why}");
+    }
+}
+
+fn limit(cmdline: &Cmdline) -> Duration {
+    cmdline.value(LIMIT_ARGUMENT).and_then(|value| value.parse().ok()).map_or(LIMIT, Duration::from_secs)
+}
+
+/// The entry that systemd-boot started with a counter.
+fn booted(devices: &mut Devices) -> Option<Entry> {
+    if !Path::new(EFIVARS).exists() {
+        return None;
+    }
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mounted = devices.load("efivarfs").map_err(|why| why.to_string()).and_then(|()| {
+        mount(Some("efivarfs"), EFIVARS, Some("efivarfs"), flags, None::<&str>).map_err(|why| why.to_string())
+    });
+    if let Err(why) = mounted {
+        info!("the firmware's variables are not there: {why}");
+    }
+    entry_of(&fs::read(Path::new(EFIVARS).join(COUNT_PATH)).ok()?)
+}
+
+/// The entry in the bytes of the variable: attributes of four bytes, and a path of the ESP in UTF-16.
+fn entry_of(variable: &[u8]) -> Option<Entry> {
+    let units = variable.get(4..)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let path: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    Entry::parse(String::from_utf16_lossy(&path).rsplit(['\\', '/']).next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn variable(path: &str) -> Vec<u8> {
+        let text = path.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+        [6, 0, 0, 0].into_iter().chain(text).collect()
+    }
+
+    #[test]
+    fn the_booted_entry_is_read_from_the_variable() {
+        let entry = entry_of(&variable("\\EFI\\Linux\\steppe-0000000002-b+2-1.efi")).unwrap();
+        assert!(entry.is_on_trial());
+        assert!(entry_of(&variable("\\EFI\\Linux\\other+2.efi")).is_none());
+        assert!(entry_of(&[6, 0]).is_none());
+    }
+
+    #[test]
+    fn the_limit_may_be_given() {
+        assert_eq!(limit(&Cmdline::parse("steppe.on-trial")), LIMIT);
+        assert_eq!(limit(&Cmdline::parse("steppe.trial=90 steppe.on-trial")), Duration::from_secs(90));
+        assert_eq!(limit(&Cmdline::parse("steppe.trial=soon")), LIMIT);
+    }
+
+    proptest! {
+        #[test]
+        fn any_variable_is_an_entry_or_not(bytes: Vec<u8>) {
+            let _ = entry_of(&bytes);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! `agent update`, `rollback`, `bless` and `settle`: each is a process of its own, which init starts.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use nix::{
+    fcntl::{PosixFadviseAdvice, posix_fadvise},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{
+    esp::{Esp, EspError},
+    install::{Installer, Own, UpdateError},
+    place::{self, Place, PlaceError},
+    record::{Outcome, Record},
+    version::{NoVersion, Version},
+};
+use crate::{
+    cmdline::Cmdline,
+    error,
+    facts::{FactsError, ImageFacts},
+    init::disks::Disk,
+    log,
+    node::datasource::http,
+    notice,
+    notify::{self, Message, ModuleRequestError, Power},
+    paths,
+    slots::choice::{self, RollbackError},
+    warning,
+};
+
+/// Where the ESP is mounted, for this process alone.
+const ESP: &str = "/run/steppe/esp";
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("usage: update [--older] FILE|URL")]
+    Usage,
+    #[error("updates come from a file or by http: their signature protects them, and this program speaks no TLS")]
+    Scheme,
+    #[error("this image takes no updates: its recipe has no [update] key")]
+    NoKey,
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    #[error(transparent)]
+    Version(#[from] NoVersion),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
+    #[error("failed to {what}: {source}")]
+    System { what: String, source: io::Error },
+    #[error(transparent)]
+    Module(#[from] ModuleRequestError),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    #[error(transparent)]
+    Esp(#[from] EspError),
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> RunError {
+    let what = what.into();
+    move |source| RunError::System { what, source }
+}
+
+/// Does the job of that name with what the command line says behind it.
+pub fn run(job: &str, arguments: &[String]) -> ExitCode {
+    log::set_process("steppe update");
+    let done = match job {
+        "update" => update(arguments),
+        "rollback" => rollback(),
+        "bless" => bless(),
+        _ => settle(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            error!("{job} failed: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn update(arguments: &[String]) -> Result<(), RunError> {
+    let (older, source) = match arguments {
+        [flag, source] if flag == "--older" => (true, source),
+        [source] if !source.starts_with('-') => (false, source),
+        _ => return Err(RunError::Usage),
+    };
+    let key = fs::read_to_string(paths::UPDATE_KEY).map_err(|_| RunError::NoKey)?;
+    let facts = ImageFacts::read(Path::new("/"))?;
+    let version: Version = facts.image_version().parse()?;
+    let cmdline = cmdline();
+    let root = place::root_guid(&cmdline).ok_or(PlaceError::NoDisk)?;
+    let (disk, place) = find(&cmdline)?;
+    let input: Box<dyn Read> = if source.starts_with("http://") {
+        Box::new(http::Get::download(source)?)
+    } else if source.contains("://") {
+        return Err(RunError::Scheme);
+    } else {
+        Box::new(File::open(source).map_err(system(format!("open {source}")))?)
+    };
+    notice!("update: {} is read", http::shown(source));
+    let slot = place.running.other();
+    let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, root };
+    let medium = Medium::open(&disk)?;
+    let manifest =
+        with_esp(&disk, &place, |esp| Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own)?))?;
+    remember(&Record::new(manifest.version.clone(), slot));
+    notice!("update: {} is in slot {slot} and boots next, on trial", manifest.version);
+    Ok(())
+}
+
+/// The other slot boots from now on, and the machine is restarted.
+fn rollback() -> Result<(), RunError> {
+    let (disk, place) = find(&cmdline())?;
+    let to = with_esp(&disk, &place, |esp| {
+        let rename = choice::rollback(&esp.entries()?, place.running)?;
+        esp.boot_once("")?;
+        esp.set_default(rename.to.slot)?;
+        esp.apply(&rename)?;
+        Ok(rename.to.slot)
+    })?;
+    // So that what was left is not installed again by itself.
+    if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == place.running) {
+        remember(&Record { outcome: Outcome::Failed, why: "rolled back by an operator".into(), ..record });
+    }
+    notice!("rollback: slot {to} boots from now on");
+    tell(Message::Power(Power::Reboot))
+}
+
+fn tell(message: Message) -> Result<(), RunError> {
+    notify::send(Path::new(paths::NOTIFY_SOCKET), &[message]).map_err(system("tell init"))
+}
+
+/// The running system has proven itself.
+fn bless() -> Result<(), RunError> {
+    let (disk, place) = find(&cmdline())?;
+    let running = place.running;
+    with_esp(&disk, &place, |esp| {
+        // Under BIOS the default makes it count, under UEFI the name.
+        esp.set_default(running)?;
+        esp.boot_once("")?;
+        let rename = choice::of(&esp.entries()?, running).and_then(choice::bless);
+        Ok(rename.map(|rename| esp.apply(&rename)).transpose()?)
+    })?;
+    if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == running) {
+        remember(&Record { outcome: Outcome::Good, why: String::new(), ..record });
+    }
+    notice!("slot {running} is blessed: it boots from now on");
+    tell(Message::Update(super::BLESSED.to_owned()))
+}
+
+/// Says how the last update went, when this boot is not its trial: the machine fell back from it.
+fn settle() -> Result<(), RunError> {
+    let Some(mut record) = Record::read(Path::new(paths::STATE_DIR)) else { return Ok(()) };
+    let (disk, place) = find(&cmdline())?;
+    let entry = with_esp(&disk, &place, |esp| {
+        let entry = choice::of(&esp.entries()?, record.slot);
+        if record.slot == place.running {
+            return Ok(entry);
+        }
+        let rename = entry.and_then(choice::give_up);
+        esp.boot_once("")?;
+        rename.map(|rename| esp.apply(&rename)).transpose()?;
+        Ok(rename.map(|rename| rename.to).or(entry))
+    })?;
+    if record.slot == place.running {
+        record.outcome = Outcome::Good;
+        remember(&record);
+        return Ok(());
+    }
+    record.outcome = Outcome::Failed;
+    record.tries = entry.and_then(|entry| entry.tries).map_or(0, |tries| tries.done).max(record.tries);
+    remember(&record);
+    error!("the update failed, and the machine fell back to slot {}: {}", place.running, record.summary());
+    Ok(())
+}
+
+fn cmdline() -> Cmdline {
+    Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
+}
+
+fn find(cmdline: &Cmdline) -> Result<(Disk, Place), PlaceError> {
+    place::find(Path::new("/sys"), cmdline)
+}
+
+/// Keeps the record. A state that does not take it is no reason to fail: the boot entries say what counts.
+fn remember(record: &Record) {
+    if let Err(why) = record.write(Path::new(paths::STATE_DIR)) {
+        warning!("failed to remember how the update went: {why}");
+    }
+}
+
+/// Mounts the ESP where no other process sees it, so that it is gone with this one, whatever happens.
+fn with_esp<T>(disk: &Disk, place: &Place, work: impl FnOnce(Esp) -> Result<T, RunError>) -> Result<T, RunError> {
+    // Once a node is healthy its kernel may take no more modules; this one is there by then.
+    if !fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("\tvfat\n")) {
+        notify::load_module(Path::new(paths::NOTIFY_SOCKET), "vfat")?;
+    }
+    let failed = |what: &'static str| move |why: nix::Error| system(what)(why.into());
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("take the mounts apart"))?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(failed("take the mounts apart"))?;
+    fs::create_dir_all(ESP).map_err(system("make a directory for the EFI system partition"))?;
+    let node = disk.partition_node(place.esp.number);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(&node), ESP, Some("vfat"), flags, Some("umask=0077"))
+        .map_err(failed("mount the EFI system partition"))?;
+    let done = work(Esp::at(ESP.into()));
+    // Waits until everything is on the medium.
+    let unmounted = umount2(ESP, MntFlags::empty()).map_err(failed("unmount the EFI system partition"));
+    done.and_then(|done| unmounted.map(|()| done))
+}
+
+/// The disk. After `flush` the kernel's copies are gone, so that what is read is what the medium holds.
+struct Medium(File);
+
+impl Medium {
+    fn open(disk: &Disk) -> Result<Self, RunError> {
+        let node = disk.node();
+        let file = File::options().read(true).write(true).open(&node);
+        file.map(Self).map_err(system(format!("open {}", node.display())))
+    }
+}
+
+impl Read for Medium {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Medium {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.sync_all()?;
+        posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(io::Error::from)
+    }
+}
+
+impl Seek for Medium {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
