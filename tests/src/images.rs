@@ -14,10 +14,10 @@ use crate::suite;
 
 /// What the suites add to every command line: all of the kernel's messages (the clock's calibration among them), elections
 /// that a busy host does not disturb, and a console to type on.
-const CMDLINE: &str = "loglevel=7 steppe.raft_multiplier=5 steppe.console=ttyS0";
+pub const CMDLINE: &str = "loglevel=7 steppe.raft_multiplier=5 steppe.console=ttyS0";
 
 /// The size of every machine's disk in bytes: more than the image, so that there is room for state.
-const DISK_SIZE: u64 = 4 << 30;
+pub const DISK_SIZE: u64 = 4 << 30;
 
 /// The image of one role.
 #[derive(Debug, Clone)]

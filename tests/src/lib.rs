@@ -1,4 +1,5 @@
-//! What the suites share: the images ([`images`]), machines made of them ([`cluster`]) and looked at from inside ([`guest`]), how a suite of machines runs
+//! What the suites share: the images ([`images`]) and their boot partitions as other programs see them ([`esp`]), machines made
+//! of them ([`cluster`]) and looked at from inside ([`guest`]), how a suite of machines runs
 //! ([`suite`]), how Nomad is asked ([`api`], [`wait`]) and started on this host
 //! ([`contract`]), how Terraform packs user-data ([`terraform`]), and what is measured ([`bench`]).
 
@@ -6,6 +7,7 @@ pub mod api;
 pub mod bench;
 pub mod cluster;
 pub mod contract;
+pub mod esp;
 pub mod guest;
 pub mod images;
 pub mod suite;

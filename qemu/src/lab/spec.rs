@@ -62,6 +62,12 @@ impl BootFiles {
         Self { method: BootMethod::Uefi, disk: None }.with_disk(disk, format)
     }
 
+    /// A disk booted by a PC BIOS.
+    #[must_use]
+    pub fn bios(disk: impl Into<PathBuf>, format: DiskFormat) -> Self {
+        Self { method: BootMethod::Bios, disk: None }.with_disk(disk, format)
+    }
+
     /// With a disk behind virtio-blk.
     #[must_use]
     pub fn with_disk(self, path: impl Into<PathBuf>, format: DiskFormat) -> Self {
