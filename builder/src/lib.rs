@@ -4,8 +4,8 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
-//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`]. [`build`] is the chain itself. [`userdata`] is for what a node is told,
-//! by the node's own code.
+//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`] and [`sbom`]. [`build`] is the chain itself. [`inspect`] reads images.
+//! [`userdata`] is for what a node is told, by the node's own code.
 
 pub mod apt;
 pub mod build;
@@ -23,6 +23,7 @@ pub mod fat;
 pub(crate) mod fixture;
 pub mod hint;
 pub mod initramfs;
+pub mod inspect;
 pub mod lock;
 pub mod manifest;
 pub mod mirror;

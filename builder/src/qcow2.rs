@@ -17,6 +17,7 @@
 
 mod image;
 mod raw_file;
+mod reader;
 
 use std::{
     fs::File,
@@ -24,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::reader::Reader;
 use self::{
     image::{COPIED, Image, index, words},
     raw_file::RawFile,

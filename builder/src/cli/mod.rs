@@ -1,6 +1,7 @@
 //! The command line of the builder: one file for each family of commands.
 
 mod build;
+mod image;
 mod lock;
 mod source;
 mod userdata;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Build(build::Command),
+    #[command(flatten)]
+    Image(image::Command),
     #[command(flatten)]
     UserData(userdata::Command),
 }
@@ -53,6 +56,7 @@ impl From<RoleArg> for Role {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Build(command) => build::run(&command),
+        Command::Image(command) => answer(image::run(&command)),
         Command::UserData(command) => answer(userdata::run(&command)),
     }
 }

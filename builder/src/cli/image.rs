@@ -1,0 +1,57 @@
+//! Commands that look at images.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::inspect::{Subject, against, map, text};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say what is inside an image, read from the image itself, and where its manifest says otherwise.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A raw disk, a qcow2 or fixed VHD image, or a manifest.
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+    /// Say everything as JSON, with every file.
+    #[arg(long)]
+    json: bool,
+    /// Write a map of the disk as SVG, too.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Runs a command; whether what it looked at is good.
+pub(super) fn run(command: &Command) -> Result<bool> {
+    match command {
+        Command::Inspect(args) => inspect(args),
+    }
+}
+
+/// Good is an image without damage that is what its manifest says.
+fn inspect(args: &InspectArgs) -> Result<bool> {
+    let subject = Subject::read(&args.image)?;
+    if let Some(file) = &args.svg {
+        let Some(image) = &subject.image else { bail!("{} has no disk beside it to draw", args.image.display()) };
+        fs::write(file, map::svg(image)).with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&text::json(&subject))?);
+    } else {
+        print!("{}", text::people(&subject, width()));
+    }
+    Ok(subject.image.as_ref().is_none_or(|image| {
+        let agrees = subject.manifest.as_ref().is_none_or(|manifest| against::differences(image, manifest).is_empty());
+        image.wrong.is_empty() && agrees
+    }))
+}
+
+/// Columns of the terminal, or as many as most have.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col).max(40))
+}

@@ -1,0 +1,108 @@
+//! What the firmware starts: files of the boot partition, and what is in those that are unified kernel images.
+
+use std::io::{self, Cursor, Read as _};
+
+use object::{LittleEndian, Object as _, ObjectSection as _, read::pe::PeFile64};
+use serde::Serialize;
+
+use crate::content::Digest;
+
+/// A file of the boot partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BootFile {
+    /// Its path, without a slash in front.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest.
+    pub sha256: Digest,
+    /// What is in it, of a unified kernel image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uki: Option<Uki>,
+}
+
+/// A unified kernel image, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uki {
+    /// Name, bytes and digest of each section that is not the stub's own code.
+    pub sections: Vec<Section>,
+    /// The kernel command line.
+    pub cmdline: String,
+    /// The kernel's release.
+    pub uname: String,
+    /// Whether it has a signature for Secure Boot. Whose, and whether it is good, is the firmware's to say.
+    pub signed: bool,
+    #[serde(skip)]
+    pub(crate) initrd: Vec<u8>,
+}
+
+/// A section of a unified kernel image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Section {
+    /// Its name, with the dot.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest.
+    pub sha256: Digest,
+}
+
+/// Files of a FAT volume by path, and how many of its bytes are in use.
+///
+/// # Errors
+/// When it is no FAT volume, or a damaged one.
+pub fn read(volume: Vec<u8>) -> io::Result<(Vec<BootFile>, u64)> {
+    let fs = fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new())?;
+    let stats = fs.stats()?;
+    let clusters = stats.total_clusters().saturating_sub(stats.free_clusters());
+    let mut files = Vec::new();
+    let mut folders = vec![(String::new(), fs.root_dir(), 0)];
+    while let Some((prefix, folder, depth)) = folders.pop() {
+        for entry in folder.iter() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            // A damaged volume may have a circle.
+            if entry.is_dir() && depth < 16 {
+                folders.push((format!("{path}/"), entry.to_dir(), depth + 1));
+            } else if entry.is_file() {
+                let mut bytes = Vec::new();
+                entry.to_file().read_to_end(&mut bytes)?;
+                let uki = uki(&bytes);
+                files.push(BootFile { path, size: bytes.len() as u64, sha256: Digest::of(&bytes), uki });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok((files, u64::from(clusters) * u64::from(stats.cluster_size())))
+}
+
+/// What is in a unified kernel image; nothing when the bytes are none.
+#[must_use]
+pub fn uki(bytes: &[u8]) -> Option<Uki> {
+    let file = PeFile64::parse(bytes).ok()?;
+    let section = |name: &str| -> Option<&[u8]> {
+        let section = file.section_by_name(name)?;
+        // The file may hold less than the section has, or padding behind it.
+        let data = section.data().ok()?;
+        Some(&data[..data.len().min(usize::try_from(section.size()).unwrap_or(usize::MAX))])
+    };
+    section(".linux")?;
+    let text = |name| section(name).map(|text| String::from_utf8_lossy(text).trim_end_matches(['\0', '\n']).to_owned());
+    let one = |name: &str| {
+        section(name).map(|data| Section { name: name.to_owned(), size: data.len() as u64, sha256: Digest::of(data) })
+    };
+    // "Certificate Table" is the fifth of the optional header's directories.
+    let directories = file.data_directories();
+    let signed = directories.get(4).is_some_and(|table| table.size.get(LittleEndian) > 0);
+    Some(Uki {
+        sections: [".osrel", ".cmdline", ".uname", ".initrd", ".linux"].into_iter().filter_map(one).collect(),
+        cmdline: text(".cmdline").unwrap_or_default(),
+        uname: text(".uname").unwrap_or_default(),
+        signed,
+        initrd: section(".initrd").unwrap_or_default().to_vec(),
+    })
+}

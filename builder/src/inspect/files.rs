@@ -1,0 +1,196 @@
+//! Files of the root (squashfs) and of an initramfs (newc archives, compressed with zstd or not).
+
+use std::io::{self, Cursor, Read};
+
+use agent::{facts::ImageFacts, paths};
+use backhand::{FilesystemReader, InnerNode};
+use serde::Serialize;
+
+use crate::{content::Digest, tree::FileRecord};
+
+/// A file or link that was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Found {
+    /// Absolute path.
+    pub path: String,
+    /// Permission bits, octal.
+    pub mode: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest, of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// What a link points to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+impl From<&FileRecord> for Found {
+    fn from(record: &FileRecord) -> Self {
+        Self {
+            path: record.path.clone(),
+            mode: record.mode.clone(),
+            size: record.size,
+            sha256: record.sha256,
+            target: record.target.clone(),
+        }
+    }
+}
+
+/// A root file system.
+#[derive(Debug, Clone, Default)]
+pub struct Root {
+    /// Its files, by path.
+    pub files: Vec<Found>,
+    /// What it says about itself.
+    pub facts: Option<ImageFacts>,
+}
+
+/// Bytes of the squashfs that begins so; nothing when it is none (`bytes_used` of its superblock).
+#[must_use]
+pub fn squashfs_size(start: &[u8]) -> Option<u64> {
+    let size = start.strip_prefix(b"hsqs")?.get(36..44)?;
+    size.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// Reads a squashfs.
+///
+/// # Errors
+/// When it is damaged.
+pub fn root(bytes: Vec<u8>) -> io::Result<Root> {
+    let wrong = |error: backhand::BackhandError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    let fs = FilesystemReader::from_reader(Cursor::new(bytes)).map_err(wrong)?;
+    let mut root = Root::default();
+    for node in fs.files() {
+        let path = node.fullpath.display().to_string();
+        let mut found =
+            Found { mode: format!("{:04o}", node.header.permissions), path, size: 0, sha256: None, target: None };
+        match &node.inner {
+            InnerNode::File(file) => {
+                let mut content = Vec::new();
+                fs.file(file).reader().read_to_end(&mut content)?;
+                found.size = content.len() as u64;
+                found.sha256 = Some(Digest::of(&content));
+                if found.path.trim_start_matches('/') == paths::IMAGE_FACTS.trim_start_matches('/') {
+                    root.facts = serde_json::from_slice(&content).ok();
+                }
+            }
+            InnerNode::Symlink(link) => found.target = Some(link.link.display().to_string()),
+            _ => continue,
+        }
+        root.files.push(found);
+    }
+    root.files.sort();
+    Ok(root)
+}
+
+/// Bytes that an initramfs may have unpacked.
+const LIMIT: u64 = 1 << 30;
+
+/// Files of an initramfs: archives one after the other, each as it is or in a frame of zstd, with zeros between them.
+///
+/// # Errors
+/// When it is damaged.
+pub fn initramfs(mut bytes: &[u8]) -> io::Result<Vec<Found>> {
+    let mut files = Vec::new();
+    loop {
+        while let [0, rest @ ..] = bytes {
+            bytes = rest;
+        }
+        if bytes.is_empty() {
+            break;
+        }
+        if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
+            let mut archive = Vec::new();
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut bytes)?.single_frame();
+            decoder.by_ref().take(LIMIT).read_to_end(&mut archive)?;
+            newc(&archive, &mut files)?;
+        } else {
+            bytes = newc(bytes, &mut files)?;
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads one archive and gives what is behind it.
+fn newc<'a>(bytes: &'a [u8], files: &mut Vec<Found>) -> io::Result<&'a [u8]> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an archive of the initramfs is damaged");
+    let mut at = 0usize;
+    loop {
+        let header =
+            bytes.get(at..at.saturating_add(110)).filter(|header| header.starts_with(b"070701")).ok_or_else(wrong)?;
+        let field = |number: usize| {
+            let digits = std::str::from_utf8(&header[6 + number * 8..14 + number * 8]).ok()?;
+            usize::from_str_radix(digits, 16).ok()
+        };
+        let (Some(mode), Some(size), Some(length)) = (field(1), field(6), field(11)) else { return Err(wrong()) };
+        let name_at = at + 110;
+        let data_at = name_at.checked_add(length).map(|end| end.next_multiple_of(4)).ok_or_else(wrong)?;
+        let name = bytes.get(name_at..name_at + length).and_then(|name| name.split_last()).ok_or_else(wrong)?.1;
+        let data = data_at.checked_add(size).and_then(|end| bytes.get(data_at..end)).ok_or_else(wrong)?;
+        at = (data_at + size).next_multiple_of(4);
+        if name == b"TRAILER!!!" {
+            return Ok(bytes.get(at..).unwrap_or_default());
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut found = Found {
+            path: format!("/{}", text(name)),
+            mode: format!("{:04o}", mode & 0o7777),
+            size: size as u64,
+            sha256: None,
+            target: None,
+        };
+        match mode & 0o170_000 {
+            0o100_000 => found.sha256 = Some(Digest::of(data)),
+            0o120_000 => (found.size, found.target) = (0, Some(text(data))),
+            _ => continue,
+        }
+        files.push(found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        initramfs as writer, squashfs,
+        tree::{Origin, Tree},
+    };
+
+    fn tree() -> Tree {
+        let mut tree = Tree::new();
+        tree.file("usr/bin/tool", 0o755, b"tool".repeat(3000), Origin::Agent);
+        tree.symlink("bin", "usr/bin", Origin::Builder);
+        tree
+    }
+
+    fn list() -> Vec<Found> {
+        tree().list().iter().map(Found::from).collect()
+    }
+
+    #[test]
+    fn what_the_builder_packs_is_found() {
+        let options = squashfs::Options { level: 3, block: 128 << 10, time: 1 };
+        let bytes = squashfs::write(&tree(), &options, []).unwrap();
+        assert!(squashfs_size(&bytes).is_some_and(|size| size <= bytes.len() as u64));
+        assert_eq!(root(bytes).unwrap().files, list());
+        let mut bytes = writer::pack(&tree(), 3, 1).unwrap();
+        assert_eq!(initramfs(&bytes).unwrap(), list());
+        bytes.extend(writer::embed_root(b"root", 1).unwrap());
+        assert_eq!(initramfs(&bytes).unwrap().len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at: prop::sample::Index, value: u8, cut: prop::sample::Index) {
+            let mut bytes = crate::cpio::write(&tree(), 1).unwrap();
+            let place = at.index(bytes.len());
+            bytes[place] = value;
+            let _ = initramfs(&bytes);
+            let _ = initramfs(&bytes[..cut.index(bytes.len())]);
+        }
+    }
+}

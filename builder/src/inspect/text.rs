@@ -1,0 +1,116 @@
+//! What is said of an image: for people, and as JSON.
+
+use std::fmt::Write as _;
+
+use agent::facts::NomadSource;
+use serde_json::{Value, json};
+
+use super::{Image, Subject, against, map};
+use crate::{manifest::Manifest, progress::bytes};
+
+/// Everything as JSON.
+#[must_use]
+pub fn json(subject: &Subject) -> Value {
+    let differences = match (&subject.image, &subject.manifest) {
+        (Some(image), Some(manifest)) => Some(against::differences(image, manifest)),
+        _ => None,
+    };
+    let packages = subject.manifest.as_ref().map(|manifest| &manifest.packages);
+    let artefacts = subject.manifest.as_ref().map(|manifest| &manifest.artefacts);
+    json!({ "image": subject.image, "packages": packages, "artefacts": artefacts, "differences": differences })
+}
+
+/// Everything that a person wants to know at first, in at most `width` columns where that is possible.
+#[must_use]
+pub fn people(subject: &Subject, width: usize) -> String {
+    let mut out = String::new();
+    if let Some(image) = &subject.image {
+        disk(&mut out, image, width);
+    }
+    if let Some(manifest) = &subject.manifest {
+        packages(&mut out, manifest);
+        match &subject.image {
+            Some(image) => verdict(&mut out, &against::differences(image, manifest)),
+            None => line(&mut out, "disk", "none beside the manifest"),
+        }
+    } else {
+        line(&mut out, "packages", "only a manifest has them, and there is none beside the image");
+    }
+    out
+}
+
+fn line(out: &mut String, key: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{key:<11}{value}");
+}
+
+fn disk(out: &mut String, image: &Image, width: usize) {
+    let (format, file, size) = (image.format, bytes(image.file_size), bytes(image.size));
+    let _ = writeln!(out, "{}: {format} of {file}, a disk of {size}\n", image.path.display());
+    out.push_str(&map::terminal(image, width.saturating_sub(2).clamp(20, 100)));
+    out.push('\n');
+    for partition in &image.partitions {
+        let percent = partition.used * 100 / partition.size.max(1);
+        let _ = writeln!(
+            out,
+            "  {} {:<17}{:<10}{:>10} of {:>9}, {percent:>3} %  {}",
+            partition.number,
+            partition.name,
+            partition.content,
+            bytes(partition.used),
+            bytes(partition.size),
+            partition.id
+        );
+    }
+    out.push('\n');
+    if let Some(facts) = &image.facts {
+        line(out, "image", &format!("{}, role {}, Steppe {}", facts.name, facts.role, facts.version));
+        line(out, "kernel", &facts.kernel);
+        let from = match facts.nomad.source {
+            NomadSource::Path => "as named to the builder",
+            NomadSource::Release => "the official release",
+            NomadSource::StandIn => "THE STAND-IN, NOT NOMAD",
+        };
+        line(out, "nomad", &format!("{}, {from}, sha256 {}", facts.nomad.version, facts.nomad.sha256));
+    }
+    for file in &image.boot {
+        let parts = file.uki.as_ref().map(|uki| {
+            let parts: Vec<_> =
+                uki.sections.iter().map(|section| format!("{} {}", section.name, bytes(section.size))).collect();
+            let signed = if uki.signed { "signed for Secure Boot" } else { "not signed" };
+            format!(", {signed}: {}", parts.join(", "))
+        });
+        line(out, "boot", &format!("{} {}{}", file.path, bytes(file.size), parts.unwrap_or_default()));
+    }
+    if let Some(cmdline) = image.cmdline() {
+        line(out, "cmdline", cmdline);
+    }
+    let unpacked: u64 = image.files.iter().map(|file| file.size).sum();
+    line(out, "root", &format!("{} files, {} unpacked", image.files.len(), bytes(unpacked)));
+    match &image.verity {
+        Some(verity) if verity.wrong.is_empty() => {
+            line(out, "verity", &format!("root hash {}, every block checked", verity.root_hash));
+        }
+        Some(_) => line(out, "verity", "DAMAGED"),
+        None => line(out, "verity", "no hash tree"),
+    }
+    for wrong in &image.wrong {
+        line(out, "WRONG", wrong);
+    }
+}
+
+fn packages(out: &mut String, manifest: &Manifest) {
+    for (index, package) in manifest.packages.iter().enumerate() {
+        let key = if index == 0 { "packages" } else { "" };
+        line(out, key, &format!("{} {}, {}", package.name, package.version, bytes(package.size)));
+    }
+}
+
+fn verdict(out: &mut String, differences: &[String]) {
+    if differences.is_empty() {
+        line(out, "manifest", "says the same");
+    }
+    for (index, difference) in differences.iter().enumerate() {
+        line(out, if index == 0 { "manifest" } else { "" }, difference);
+    }
+}
