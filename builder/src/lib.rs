@@ -4,7 +4,7 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
-//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`] and [`sbom`]. [`build`] is the chain itself. [`inspect`] reads images.
+//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`] and [`sbom`]. [`build`] is the chain itself. [`inspect`] reads images and [`diff`] compares them.
 //! [`userdata`] is for what a node is told, by the node's own code.
 
 pub mod apt;
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod content;
 pub mod cpio;
 pub mod deb;
+pub mod diff;
 pub mod disk;
 pub mod elf;
 pub mod embedded;

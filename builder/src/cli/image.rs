@@ -5,12 +5,19 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::inspect::{Subject, against, map, text};
+use serde_json::json;
+
+use crate::{
+    diff,
+    inspect::{Subject, against, map, text},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Say what is inside an image, read from the image itself, and where its manifest says otherwise.
     Inspect(InspectArgs),
+    /// Say what differs between two images, from the innermost layer out, and why.
+    Diff(DiffArgs),
 }
 
 #[derive(Debug, Args)]
@@ -26,10 +33,24 @@ pub(super) struct InspectArgs {
     svg: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// An image or its manifest; or any other file that a build leaves.
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Another one.
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// Say everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs a command; whether what it looked at is good.
 pub(super) fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Inspect(args) => inspect(args),
+        Command::Diff(args) => diff(args),
     }
 }
 
@@ -50,6 +71,35 @@ fn inspect(args: &InspectArgs) -> Result<bool> {
         image.wrong.is_empty() && agrees
     }))
 }
+
+/// Good is that there is no difference.
+fn diff(args: &DiffArgs) -> Result<bool> {
+    let layers = diff::diff(&args.a, &args.b)?;
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "first": layers.first().map(|l| l.name), "layers": layers }))?
+        );
+        return Ok(layers.is_empty());
+    }
+    match layers.first() {
+        None => println!("{} and {} hold the same", args.a.display(), args.b.display()),
+        Some(first) => println!("the first layer that differs is {}", first.name),
+    }
+    for layer in &layers {
+        println!("\n{}:", layer.name);
+        for difference in layer.differences.iter().take(SHOWN) {
+            println!("  {difference}");
+        }
+        if let Some(more) = layer.differences.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            println!("  and {more} more: --json has all");
+        }
+    }
+    Ok(layers.is_empty())
+}
+
+/// Differences of a layer that are shown to people.
+const SHOWN: usize = 40;
 
 /// Columns of the terminal, or as many as most have.
 fn width() -> usize {
