@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             ("a_machine_of_digitalocean_needs_no_dhcp", digitalocean),
             ("a_machine_of_proxmox_has_the_name_and_the_address_from_its_volume", proxmox),
             ("a_static_network_of_version_2_renames_interfaces", static_v2),
+            ("an_interface_is_found_by_the_name_that_udev_would_give_it", udev_name),
             ("the_second_interface_is_enough_when_the_first_has_no_dhcp", second_interface),
             ("a_vlan_on_a_bond_survives_a_pulled_cable", vlan_on_a_bond),
             ("a_copy_of_a_clients_disk_becomes_a_client_of_its_own", cloned_client),
@@ -207,6 +208,16 @@ fn static_v2((): &mut ()) -> anyhow::Result<()> {
         let line = status.lines().find(|line| line.contains("address") && line.contains(name));
         ensure!(line.is_some_and(|line| line.contains(address)), "{name} has not {address}:\n{status}");
     }
+    Ok(())
+}
+
+/// As images with udev have it, where this kernel says `eth0`.
+fn udev_name((): &mut ()) -> anyhow::Result<()> {
+    let network = "version: 2\nethernets: {lan: {match: {name: 'enp0s*'}, set-name: lan0, dhcp4: true}}\n";
+    let cluster = Cluster::start([configured(network)?])?;
+    ready_from(&cluster, "nocloud (")?;
+    let status = cluster.console_command(NAME, "status")?;
+    ensure!(status.contains("lan0 10.0.5.10"), "{status}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod dhcp;
 pub mod dhcp6;
 mod netlink;
 mod nic;
+mod predictable;
 mod rename;
 mod resolv;
 mod run;

@@ -11,6 +11,8 @@ pub(super) struct Candidate {
     pub(super) name: String,
     /// Its name now.
     pub(super) current: String,
+    /// The names that udev would give it.
+    pub(super) others: Vec<String>,
     /// The permanent hardware address, else the first that was seen.
     pub(super) mac: Mac,
     /// The driver, where there is one.
@@ -46,6 +48,14 @@ pub(super) fn select(interfaces: &[Interface], machine: &[Candidate]) -> Selecti
                 |c: &&Candidate| interface.rename.as_ref() == Some(&c.current) && fits_otherwise(interface, c);
             fitting = free.into_iter().filter(renamed).collect();
         }
+        if fitting.is_empty() {
+            let named =
+                |c: &&Candidate| c.others.iter().any(|name| is_called(interface, name)) && fits_otherwise(interface, c);
+            fitting = machine.iter().filter(|c| !c.hidden && !taken.contains(&c.index)).filter(named).collect();
+            if exact_name(interface).is_some() {
+                fitting.truncate(1);
+            }
+        }
         if interface.select.mac.is_some() && fitting.len() > 1 {
             let names: Vec<&str> = fitting.iter().map(|c| c.current.as_str()).collect();
             let (id, names) = (&interface.id, names.join(" and "));
@@ -67,10 +77,23 @@ fn precision(interface: &Interface) -> u8 {
 }
 
 fn is_meant(interface: &Interface, candidate: &Candidate) -> bool {
+    is_called(interface, &candidate.name) && fits_otherwise(interface, candidate)
+}
+
+fn is_called(interface: &Interface, name: &str) -> bool {
+    pattern(interface).is_none_or(|pattern| fits(pattern, name))
+}
+
+/// What the name has to fit.
+fn pattern(interface: &Interface) -> Option<&str> {
     let select = &interface.select;
     let by_id = select.mac.is_none() && select.name.is_none() && select.drivers.is_empty();
-    let pattern = if by_id { Some(interface.id.as_str()) } else { select.name.as_deref() };
-    pattern.is_none_or(|pattern| fits(pattern, &candidate.name)) && fits_otherwise(interface, candidate)
+    if by_id { Some(interface.id.as_str()) } else { select.name.as_deref() }
+}
+
+/// The one name by which a plan knows an interface, and by which others may know it as well.
+pub(super) fn exact_name(interface: &Interface) -> Option<&str> {
+    pattern(interface).filter(|name| interface.kind == Kind::Physical && !is_pattern(name))
 }
 
 fn fits_otherwise(interface: &Interface, candidate: &Candidate) -> bool {
@@ -92,6 +115,7 @@ mod tests {
             index,
             name: name.into(),
             current: name.into(),
+            others: vec![format!("enp0s{index}")],
             mac: Mac([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]),
             driver: Some(driver.into()),
             hidden: false,
@@ -121,6 +145,23 @@ mod tests {
         let selection = select(&interfaces, &machine());
         assert_eq!(selection.chosen, [vec![4], vec![3], vec![2], vec![], vec![]], "patterns in their order");
         assert!(selection.notes.is_empty());
+    }
+
+    #[test]
+    fn by_the_names_that_udev_would_give() {
+        let chosen = |ids: &[&str]| {
+            let plan: Vec<Interface> = ids.iter().map(|id| interface(id, Select::default())).collect();
+            select(&plan, &machine()).chosen
+        };
+        assert_eq!(chosen(&["enp0s3", "enp0s2"]), [vec![3], vec![2]]);
+        // The kernel's own name comes first, and udev's is no second one.
+        assert_eq!(chosen(&["eth0", "enp0s2"]), [vec![2], vec![]]);
+        assert_eq!(select(&[interface("all", name("en*"))], &machine()[..2]).chosen, [vec![2, 3]]);
+        assert_eq!(exact_name(&interface("x", name("enp0s3"))), Some("enp0s3"));
+        assert_eq!(
+            (exact_name(&interface("x", name("en*"))), exact_name(&interface("y", Select::default()))),
+            (None, Some("y"))
+        );
     }
 
     #[test]

@@ -11,8 +11,9 @@ use nix::errno::Errno;
 
 use super::{
     netlink::{Link, LinkKind, Netlink, NetlinkError},
+    predictable::Place,
     rename::renames,
-    select::{Candidate, select},
+    select::{Candidate, exact_name, select},
 };
 use crate::node::netconfig::{Bond, Bridge, Interface, Kind, Mac};
 
@@ -141,6 +142,11 @@ impl Shaper<'_> {
             index: link.index,
             name: origin.map_or_else(|| link.name.clone(), |origin| origin.name.clone()),
             current: link.name.clone(),
+            others: if self.plan.iter().any(|i| i.kind == Kind::Physical && i.select.mac.is_none()) {
+                Place::read(self.root, &link.name).names()
+            } else {
+                Vec::new()
+            },
             mac: link.permanent_mac.map(Mac).or(origin.map(|origin| origin.mac)).unwrap_or(Mac(link.mac)),
             driver: if self.plan.iter().any(|i| !i.select.drivers.is_empty()) { driver() } else { None },
             hidden: controller.is_some_and(|controller| controller.kind == LinkKind::Physical),
@@ -151,11 +157,15 @@ impl Shaper<'_> {
     fn rename(&mut self) {
         let mut wanted = Vec::new();
         for (place, interface) in self.plan.iter().enumerate() {
-            let Some(name) = interface.rename.as_ref().filter(|_| interface.kind == Kind::Physical) else { continue };
+            if interface.kind != Kind::Physical {
+                continue;
+            }
+            // One that was found by another name is given that name: Nomad's configuration may use it as well.
+            let Some(name) = interface.rename.as_deref().or(exact_name(interface)) else { continue };
             let links: Vec<u32> = self.shape.meaning.iter().filter(|(_, n)| **n == place).map(|(i, _)| *i).collect();
             match links.as_slice() {
                 [] => {}
-                [index] if wanted.iter().all(|(_, other)| other != name) => wanted.push((*index, name.clone())),
+                [index] if wanted.iter().all(|(_, other)| other != name) => wanted.push((*index, name.to_owned())),
                 [_] => self.shape.errors.push(format!("{}: another interface is to be called {name}", interface.id)),
                 _ => {
                     let error = format!("{}: {} interfaces cannot all be called {name}", interface.id, links.len());
