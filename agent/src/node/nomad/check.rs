@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::{
     guard::is_address,
     hcl::{self, Item, Value, fold, is_key},
+    places::Elsewhere,
 };
 use crate::{
     facts::Role,
@@ -28,6 +29,9 @@ pub struct Summary {
     pub servers: Vec<String>,
     /// `data_dir`.
     pub data_dir: Option<String>,
+    /// Directories that are not below `data_dir`.
+    #[serde(skip)]
+    pub elsewhere: Elsewhere,
     /// `name`.
     pub name: Option<String>,
     /// `ports.http`.
@@ -163,6 +167,9 @@ impl Report {
         }
         let text = |name| launch.flag(name).map(str::to_owned);
         set(&mut self.summary.data_dir, text("data-dir"));
+        for (slot, name) in self.summary.elsewhere[1..].iter_mut().zip(["state-dir", "alloc-dir", "alloc-mounts-dir"]) {
+            set(slot, text(name));
+        }
         set(&mut self.summary.name, text("node"));
         set(&mut self.summary.bind_addr, text("bind"));
         set(&mut self.summary.bootstrap_expect, launch.flag("bootstrap-expect").and_then(|n| n.parse().ok()));
@@ -180,6 +187,7 @@ impl Report {
                 self.refuse(path, at, promise("server", role), true);
             }
         }
+        set(&mut self.summary.elsewhere[0], field(block, "data_dir").and_then(string));
         set(&mut self.summary.bootstrap_expect, field(block, "bootstrap_expect").and_then(number));
         let mut names = Vec::new();
         for key in ["retry_join", "start_join"] {
@@ -200,6 +208,9 @@ impl Report {
             if !role.allows_client() {
                 self.refuse(path, at, promise("client", role), true);
             }
+        }
+        for (slot, key) in self.summary.elsewhere[1..].iter_mut().zip(["state_dir", "alloc_dir", "alloc_mounts_dir"]) {
+            set(slot, field(block, key).and_then(string));
         }
         self.summary.servers.extend(strings(field(block, "servers")));
         for join in block.iter().filter(|i| is_key(&i.keys[0], "server_join")).flat_map(|i| blocks(&i.value)) {
@@ -284,6 +295,16 @@ mod tests {
         let report = check(&[], &launch, Role::Client);
         assert!(report.findings.is_empty() && report.summary.client);
         assert_eq!(report.summary.servers, ["a:4647", "b"]);
+    }
+
+    #[test]
+    fn directories_elsewhere() {
+        let text =
+            "data_dir = \"/a\"\nserver { data_dir = \"/s\" }\nclient {\n state_dir = \"/c\"\n alloc_dir = \"/d\"\n}\n";
+        let launch = Launch { arguments: vec!["-alloc-dir=/e".into()], ..Launch::default() };
+        let summary = check(&[("/etc/nomad.d/a.hcl".into(), text.into())], &launch, Role::Dev).summary;
+        let of = |path: &str| Some(path.to_owned());
+        assert_eq!((summary.data_dir, summary.elsewhere), (of("/a"), [of("/s"), of("/c"), of("/e"), None]));
     }
 
     #[test]

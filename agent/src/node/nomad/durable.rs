@@ -12,8 +12,7 @@ use std::{
 
 use nix::unistd::syncfs;
 
-/// The files that say who Nomad is, below its `data_dir`.
-const IDENTITY: [&str; 3] = ["server/node-id", "client/client-id", "client/secret-id"];
+use super::places::Places;
 
 /// Flushes the file system that `path` is on; a path that is not there has nothing to flush.
 ///
@@ -32,10 +31,10 @@ pub fn flush(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When a file cannot be read or removed.
-pub fn discard_torn(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn discard_torn(places: &Places) -> io::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    for file in IDENTITY {
-        let path = data_dir.join(file);
+    let (server, client) = (places.server(), places.client());
+    for path in [server.join("node-id"), client.join("client-id"), client.join("secret-id")] {
         let content = match fs::read(&path) {
             Ok(content) => content,
             Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
@@ -63,10 +62,11 @@ mod tests {
         write("server/node-id", b"");
         write("client/client-id", b"7379dde4-a4da-6552-4b20-a1d99df93485");
         write("client/secret-id", &[0; 36]);
-        let removed = discard_torn(dir.path()).unwrap();
+        let places = Places::new(dir.path(), "", &Default::default());
+        let removed = discard_torn(&places).unwrap();
         assert_eq!(removed, ["server/node-id", "client/secret-id"].map(|file| dir.path().join(file)));
         assert!(dir.path().join("client/client-id").exists() && !removed[0].exists() && !removed[1].exists());
-        assert!(discard_torn(dir.path()).unwrap().is_empty());
+        assert!(discard_torn(&places).unwrap().is_empty());
     }
 
     #[test]

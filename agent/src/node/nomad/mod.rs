@@ -12,6 +12,7 @@ pub mod hcl;
 pub mod health;
 mod json;
 pub mod owner;
+pub mod places;
 pub mod remains;
 pub mod secret;
 pub mod unit;

@@ -1,4 +1,4 @@
-//! What Nomad left in its `data_dir` on another machine: who it was, and, of a server, the state of its cluster.
+//! What Nomad left in its directories on another machine: who it was, and, of a server, the state of its cluster.
 //!
 //! A copied disk that joins with it is a second machine with the same ids: two servers with one raft id, or a node that
 //! two machines report for. So it is set aside, whole, and never deleted:
@@ -9,44 +9,68 @@
 //! - `client/`: `client-id`, `secret-id` and `state.db` only work together (contract 97).
 //! - `alloc/` and `alloc_mounts/`: work of the other node, for which the new one would never care.
 //!
-//! What else is there stays: data that a user put there belongs to the disk, not to the machine.
+//! What else is there stays: data that a user put there belongs to the disk, not to the machine. A directory that the
+//! configuration puts elsewhere may be a volume of its own, which cannot be renamed: what is in it is moved within it.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::durable;
+use super::{durable, places::Places};
+use crate::node::files::roots;
 
-/// A server's directory.
-const SERVER: &str = "server";
-/// Everything that is the other machine's.
-const REMAINS: [&str; 4] = [SERVER, "client", "alloc", "alloc_mounts"];
-/// Where it goes, below `data_dir`.
+/// Where it goes: below `data_dir`, or below a directory that is elsewhere.
 const ASIDE: &str = "set-aside";
 
-/// What is there of another machine, by name; the state of a cluster is among it when `server` is.
+/// What is there of another machine; the state of a cluster is among it when the server's directory is.
 #[must_use]
-pub fn find(data_dir: &Path) -> Vec<&'static str> {
-    REMAINS.into_iter().filter(|name| data_dir.join(name).exists()).collect()
+pub fn find(places: &Places) -> Vec<&Path> {
+    let there = |dir: &&Path| if is_elsewhere(places, dir) { !children(dir).is_empty() } else { dir.exists() };
+    places.dirs.iter().map(PathBuf::as_path).filter(there).collect()
 }
 
 /// Whether losing them would lose the state of a cluster.
 #[must_use]
-pub fn hold_a_cluster(remains: &[&str]) -> bool {
-    remains.contains(&SERVER)
+pub fn hold_a_cluster(places: &Places, remains: &[&Path]) -> bool {
+    remains.contains(&places.server())
 }
 
-/// Moves them into a directory with the date of `now`, and makes that durable. Returns the directory. What a power cut
-/// interrupted is done by doing it again.
+/// Moves them into directories with the date of `now`, and makes that durable. Returns the directory below `data_dir`. What a
+/// power cut interrupted is done by doing it again.
 ///
 /// # Errors
-/// When a directory cannot be moved.
-pub fn set_aside(data_dir: &Path, now: SystemTime) -> io::Result<PathBuf> {
+/// When a directory cannot be moved, or holds more than Nomad's.
+pub fn set_aside(places: &Places, now: SystemTime) -> io::Result<PathBuf> {
     let date = date(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
-    let aside = data_dir.join(ASIDE);
-    let mut to = aside.join(&date);
+    let remains = find(places);
+    // Before anything is moved.
+    if let Some(shared) = remains.iter().find(|dir| is_elsewhere(places, dir) && is_shared(places, dir)) {
+        let why = format!("{} is not Nomad's alone: move what is Nomad's away yourself", shared.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let to = fresh(&places.data_dir, &date)?;
+    for dir in remains {
+        if is_elsewhere(places, dir) {
+            let to = fresh(dir, &date)?;
+            for name in children(dir) {
+                fs::rename(dir.join(&name), to.join(&name))?;
+            }
+            durable::flush(dir)?;
+        } else {
+            fs::rename(dir, to.join(dir.file_name().unwrap_or_default()))?;
+        }
+    }
+    durable::flush(&places.data_dir)?;
+    Ok(to)
+}
+
+/// A new directory for what is set aside.
+fn fresh(dir: &Path, date: &str) -> io::Result<PathBuf> {
+    let aside = dir.join(ASIDE);
+    let mut to = aside.join(date);
     for n in 2.. {
         if !to.exists() {
             break;
@@ -54,11 +78,22 @@ pub fn set_aside(data_dir: &Path, now: SystemTime) -> io::Result<PathBuf> {
         to = aside.join(format!("{date}-{n}"));
     }
     fs::create_dir_all(&to)?;
-    for name in find(data_dir) {
-        fs::rename(data_dir.join(name), to.join(name))?;
-    }
-    durable::flush(data_dir)?;
     Ok(to)
+}
+
+fn is_elsewhere(places: &Places, dir: &Path) -> bool {
+    dir.parent() != Some(&places.data_dir)
+}
+
+/// Whether a directory may hold what is not Nomad's: a writable one as a whole, or one that `data_dir` is in.
+fn is_shared(places: &Places, dir: &Path) -> bool {
+    places.data_dir.starts_with(dir) || roots::WRITABLE.iter().any(|root| dir == Path::new(root))
+}
+
+/// Names of what is in a directory, without what was set aside, and without what a file system has of its own.
+fn children(dir: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    entries.filter(|name| name != ASIDE && name != "lost+found").collect()
 }
 
 /// `20261123T043007Z` of a time since 1970; by the algorithm `civil_from_days` of Howard Hinnant.
@@ -86,17 +121,41 @@ mod tests {
         }
         fs::write(data.path().join("server/node-id"), "a").unwrap();
         fs::write(data.path().join("client/client-id"), "b").unwrap();
-        assert!(hold_a_cluster(&find(data.path())));
+        let places = Places::new(data.path(), "", &Default::default());
+        assert!(hold_a_cluster(&places, &find(&places)));
         let now = UNIX_EPOCH + Duration::from_secs(1_795_408_207);
-        let to = set_aside(data.path(), now).unwrap();
+        let to = set_aside(&places, now).unwrap();
         assert_eq!(to, data.path().join("set-aside/20261123T043007Z"));
         assert_eq!(fs::read_to_string(to.join("server/node-id")).unwrap(), "a");
         assert!(to.join("server/raft").is_dir() && to.join("client/client-id").exists());
-        assert!(find(data.path()).is_empty() && data.path().join("host_volumes/v1").is_dir());
+        assert!(find(&places).is_empty() && data.path().join("host_volumes/v1").is_dir());
         fs::create_dir(data.path().join("client")).unwrap();
-        assert!(!hold_a_cluster(&find(data.path())));
-        let again = set_aside(data.path(), now).unwrap();
+        assert!(!hold_a_cluster(&places, &find(&places)));
+        let again = set_aside(&places, now).unwrap();
         assert!(again.ends_with("20261123T043007Z-2") && again.join("client").is_dir());
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_set_aside_where_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["data/alloc", "raft/server/raft", "raft/server/lost+found", "srv/state"] {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        fs::write(root.path().join("srv/state/client-id"), "b").unwrap();
+        let mut elsewhere = [Some("/raft/server".into()), Some("/srv/state/".into()), None, None];
+        let places = Places::new(root.path(), "/data", &elsewhere);
+        assert!(hold_a_cluster(&places, &find(&places)));
+        let to = set_aside(&places, UNIX_EPOCH).unwrap();
+        assert!(to.join("alloc").is_dir() && find(&places).is_empty());
+        let aside = |dir: &str| root.path().join(dir).join("set-aside/19700101T000000Z");
+        assert!(aside("raft/server").join("raft").is_dir() && aside("srv/state").join("client-id").exists());
+        assert!(root.path().join("raft/server/lost+found").is_dir());
+        // What others may use is not moved, nor anything else then.
+        fs::create_dir_all(root.path().join("data/server")).unwrap();
+        elsewhere = [None, Some("/".into()), None, None];
+        let places = Places::new(root.path(), "/data", &elsewhere);
+        assert!(set_aside(&places, UNIX_EPOCH).unwrap_err().to_string().contains("not Nomad's alone"));
+        assert!(root.path().join("data/server").is_dir());
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl Trouble {
     const fn awaits(&self) -> &'static str {
         match self {
             Self::Refused(_) | Self::Failed(_) => "user-data that can be applied",
-            Self::Copied(_) => "a decision about this copy of another machine's disk (steppe.clone=reset or keep)",
+            Self::Copied(_) => {
+                "a decision about this copy of another machine's disk (steppe.clone=reset or keep, or `steppe: {clone: ...}` in its user-data)"
+            }
         }
     }
 

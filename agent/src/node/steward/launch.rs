@@ -91,7 +91,7 @@ impl Steward {
         let owner = if plan.nomad.client { root_owner } else { accounts.owner("nomad", "nomad").unwrap_or(root_owner) };
         let data = plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA);
         if self.report.status().ready_at_ms.is_none() {
-            let torn = durable::discard_torn(&self.below_root(data));
+            let torn = durable::discard_torn(&self.places(plan));
             for path in torn.map_err(FileError::io("read Nomad's identity in", &self.below_root(data)))? {
                 warning!("{} was empty after a power cut: removed, Nomad makes a new one", path.display());
             }

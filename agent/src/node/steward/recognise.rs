@@ -1,7 +1,7 @@
 //! Whether this machine is the one that wrote the state partition, and what that means for Nomad's data.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +10,7 @@ use crate::{
     init::machine_id,
     node::{
         identity::{self, Identity, Standing, machine_key},
-        nomad::remains,
+        nomad::{places::Places, remains},
         options::OnClone,
         seed::Seed,
         userdata::Plan,
@@ -82,28 +82,36 @@ impl Steward {
 
     /// Decides what becomes of the Nomad that a copied disk brought along.
     fn settle_clone(&mut self, plan: &Plan, ids: &str) -> Result<(), String> {
-        let data_dir = self.data_dir(plan);
-        let remains = remains::find(&data_dir);
+        // What is to be looked at may lie on one of them.
+        self.apply_disks(plan)?;
+        let places = self.places(plan);
+        let remains = remains::find(&places);
         let what = format!("this disk is a copy of another machine's ({ids}, and the hardware is another)");
-        let cluster = remains::hold_a_cluster(&remains);
-        let aside = match self.options.on_clone {
+        let cluster = remains::hold_a_cluster(&places, &remains);
+        let (on_clone, who) = match self.options.on_clone {
+            OnClone::Auto => (plan.on_clone, "the user-data's steppe.clone"),
+            chosen => (chosen, "steppe.clone=keep"),
+        };
+        let aside = match on_clone {
             _ if remains.is_empty() => {
                 notice!("{what}: it holds no Nomad, so there is nothing to reset");
                 return Ok(());
             }
             OnClone::Keep => {
-                warning!("{what}: Nomad's data is kept, because of steppe.clone=keep");
+                warning!("{what}: Nomad's data is kept, because of {who}");
                 return Ok(());
             }
             OnClone::Auto if cluster => {
                 return Err(format!(
                     "{what} and holds a Nomad server: two servers with one identity damage their cluster. Start this \
-                     machine once with steppe.clone=reset on the kernel's command line to set its Nomad data aside, or \
-                     with steppe.clone=keep if the other machine is gone for good"
+                     machine once with steppe.clone=reset on the kernel's command line, or give it `steppe: {{clone: \
+                     reset}}` in its user-data, to set its Nomad data aside; keep instead of reset if the other machine \
+                     is gone for good"
                 ));
             }
-            OnClone::Auto | OnClone::Reset => self.reset(&data_dir).map_err(|why| {
-                format!("{what}, and its Nomad data cannot be set aside below {}: {why}", data_dir.display())
+            OnClone::Auto | OnClone::Reset => self.reset(&places).map_err(|why| {
+                let data_dir = places.data_dir.display();
+                format!("{what}, and its Nomad data cannot be set aside below {data_dir}: {why}")
             })?,
         };
         let finding = format!("{CLONE}{what}: the Nomad data of the other machine is in {}", aside.display());
@@ -113,8 +121,8 @@ impl Steward {
     }
 
     /// Sets aside who the machine was.
-    fn reset(&self, data_dir: &Path) -> std::io::Result<PathBuf> {
-        let aside = remains::set_aside(data_dir, SystemTime::now())?;
+    fn reset(&self, places: &Places) -> std::io::Result<PathBuf> {
+        let aside = remains::set_aside(places, SystemTime::now())?;
         let kept = self.below_root(paths::STATE_DIR).join("machine-id");
         if kept.exists() {
             std::fs::rename(&kept, aside.join("machine-id")).or_else(|_| std::fs::remove_file(&kept))?;
@@ -125,8 +133,9 @@ impl Steward {
         Ok(aside)
     }
 
-    pub(super) fn data_dir(&self, plan: &Plan) -> PathBuf {
-        self.below_root(plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA))
+    pub(super) fn places(&self, plan: &Plan) -> Places {
+        let data_dir = plan.nomad.data_dir.as_deref().unwrap_or(paths::NOMAD_DATA);
+        Places::new(&self.root, data_dir, &plan.nomad.elsewhere)
     }
 
     /// Puts a finding in the place of the one that begins in the same way, or takes that away.

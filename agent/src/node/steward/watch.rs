@@ -87,7 +87,7 @@ impl Steward {
             if !flushed && self.nomad_unit().is_some_and(|unit| unit.state == UnitState::Ready) {
                 // It has written who it is by the time that it says `READY=1`.
                 flushed = true;
-                self.flush_state();
+                self.flush_state(plan);
             }
             self.tell(plan, &who, &health, was_well);
             match &health {
@@ -146,7 +146,7 @@ impl Steward {
             user: &plan.nomad,
             own,
             known,
-            node: &|| is_nomads().then(|| secret::of_node(&self.data_dir(plan))).flatten(),
+            node: &|| is_nomads().then(|| secret::of_node(self.places(plan).client())).flatten(),
             process: &|| unit.is_some_and(|unit| unit.state == UnitState::Ready) && is_nomads(),
         })
     }
@@ -193,15 +193,19 @@ impl Steward {
     }
 
     /// What Nomad wrote so far has to outlive a power cut.
-    fn flush_state(&self) {
-        if let Err(why) = durable::flush(&self.root.join(paths::STATE.trim_start_matches('/'))) {
-            warning!("failed to flush {}: {why}", paths::STATE);
+    fn flush_state(&self, plan: &Plan) {
+        let places = self.places(plan);
+        // Which may be on volumes of their own.
+        for dir in [self.below_root(paths::STATE).as_path(), &places.data_dir, places.server(), places.client()] {
+            if let Err(why) = durable::flush(dir) {
+                warning!("failed to flush {}: {why}", dir.display());
+            }
         }
     }
 
     /// The line that the whole boot is for; once.
     fn ready(&mut self, plan: &Plan, who: &Seed, proof: Proof) {
-        self.flush_state();
+        self.flush_state(plan);
         let now = clock::now();
         self.report.tell(&[Message::Phase("healthy".into()), Message::Ready]);
         let address = self.shared.view().primary().map(|primary| primary.address.to_string());

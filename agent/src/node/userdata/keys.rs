@@ -119,6 +119,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("ssh_publish_hostkeys", Ignored(NO_LOGIN)),
     ("ssh_pwauth", Ignored(NO_LOGIN)),
     ("ssh_quiet_keygen", Ignored(NO_LOGIN)),
+    ("steppe", Handled),
     ("swap", Handled),
     ("syslog_fix_perms", Ignored("messages go to the kernel log and the console")),
     ("system_info", Ignored("the users and groups of an image are fixed: root, nomad and nobody")),

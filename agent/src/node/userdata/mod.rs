@@ -20,6 +20,7 @@ mod ntp;
 mod parts;
 mod plan;
 mod service;
+mod steppe_block;
 mod system;
 mod texts;
 mod write_files;

@@ -17,6 +17,7 @@ use super::{
     keys, nomad_block, ntp,
     parts::Fetch,
     service::{self, Launch, UnitFile},
+    steppe_block,
     system::{self, Resolver},
     texts::{Texts, USER_DATA},
     write_files, yaml,
@@ -26,6 +27,7 @@ use crate::{
     node::{
         netconfig::NetworkMode,
         nomad::check,
+        options::OnClone,
         seed::{Metadata, Seed},
     },
 };
@@ -128,6 +130,9 @@ pub struct Plan {
     /// Other disks.
     #[serde(skip_serializing_if = "Disks::is_empty")]
     pub disks: Disks,
+    /// What becomes of the Nomad data on a disk that was copied from another machine.
+    #[serde(skip)]
+    pub on_clone: OnClone,
     /// What the files say about Nomad.
     pub nomad: check::Summary,
     /// What is said about each key.
@@ -170,6 +175,7 @@ impl Plan {
         plan.resolver = system::resolver(root, findings);
         plan.finish = finish::finish(root, findings);
         plan.disks = disks::disks(root, findings);
+        plan.on_clone = steppe_block::on_clone(root, findings);
         plan.commands = commands::commands(root, findings);
         if let Some(name) = &plan.commands.hostname {
             plan.hostname = Some(name.clone());
