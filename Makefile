@@ -46,7 +46,7 @@ deps-build:
 
 # The referees: programs that know the formats we write.
 deps-test: deps-build
-	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux)
+	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils)
 
 deps-qemu: deps-test
 	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)

@@ -55,6 +55,12 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    /// A digest that a hasher gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 32] {

@@ -83,19 +83,7 @@ impl Disk {
     /// # Errors
     /// Those of reading, which memory and zeros do not have.
     pub fn digest(&self) -> io::Result<Digest> {
-        let mut parts: Vec<Box<dyn Read + '_>> = Vec::new();
-        let mut end = 0;
-        for (at, bytes) in &self.extents {
-            parts.push(Box::new(io::repeat(0).take(at - end)));
-            parts.push(Box::new(bytes.as_slice()));
-            end = at + bytes.len() as u64;
-        }
-        parts.push(Box::new(io::repeat(0).take(self.size - end)));
-        let mut all: Box<dyn Read + '_> = Box::new(io::empty());
-        for part in parts {
-            all = Box::new(all.chain(part));
-        }
-        Ok(Digest::of_reader(all)?.0)
+        Ok(Digest::of_reader(crate::runs::reader(self))?.0)
     }
 }
 

@@ -4,13 +4,15 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
-//! ([`raw`], [`qcow2`], [`netboot`]) → [`manifest`] and [`sbom`]. [`build`] is the chain itself. [`inspect`] reads images and [`diff`] compares them.
-//! [`userdata`] is for what a node is told, by the node's own code.
+//! ([`raw`], [`compress`], [`qcow2`], [`vmdk`], [`vhd`], [`ova`], [`gce`], [`netboot`]) → [`manifest`] and [`sbom`].
+//! [`build`] is the chain itself. [`inspect`] reads images and [`diff`] compares them. [`userdata`] is for what a node is
+//! told, by the node's own code.
 
 pub mod apt;
 pub mod build;
 pub mod cache;
 pub mod cli;
+pub mod compress;
 pub mod content;
 pub mod cpio;
 pub mod deb;
@@ -22,6 +24,7 @@ pub mod esp;
 pub mod fat;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod gce;
 pub mod hint;
 pub mod initramfs;
 pub mod inspect;
@@ -32,6 +35,7 @@ pub mod modules;
 pub mod netboot;
 pub mod nomad;
 pub mod output;
+pub mod ova;
 pub mod packages;
 pub mod programs;
 pub mod progress;
@@ -39,6 +43,7 @@ pub mod qcow2;
 pub mod raw;
 pub mod recipe;
 pub mod root;
+pub mod runs;
 pub mod sbom;
 pub mod size;
 pub mod squashfs;
@@ -47,4 +52,6 @@ pub mod tree;
 pub mod uki;
 pub mod userdata;
 pub mod verity;
+pub mod vhd;
+pub mod vmdk;
 pub mod zoneinfo;

@@ -19,8 +19,22 @@ use crate::{content::Digest, lock::Locked, tree::FileRecord};
 pub enum Kind {
     /// A raw disk.
     Raw,
+    /// A raw disk, compressed with Zstandard.
+    RawZstd,
+    /// A raw disk, compressed with gzip.
+    RawGzip,
+    /// A raw disk, compressed with xz.
+    RawXz,
     /// A qcow2 disk.
     Qcow2,
+    /// A stream-optimized VMDK disk.
+    Vmdk,
+    /// A fixed VHD disk.
+    Vhd,
+    /// A virtual machine with its disk.
+    Ova,
+    /// A disk for Google Compute Engine.
+    Gce,
     /// The kernel.
     Kernel,
     /// The initramfs that belongs to a disk.

@@ -35,6 +35,12 @@ impl Output {
         Ok(Self { folder: folder.to_path_buf(), waiting: Vec::new() })
     }
 
+    /// Where the files go.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes a file that will be called `name`.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ use self::{
     image::{COPIED, Image, index, words},
     raw_file::RawFile,
 };
+use crate::runs::is_zero;
 
 /// How data clusters are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -160,7 +161,7 @@ fn copy(
                 .read(offset, &mut buffer[..used])
                 .map_err(|source| Qcow2Error::Read { path: source_path.to_owned(), source })?;
             buffer[used..].fill(0);
-            let data = data && buffer.iter().any(|&byte| byte != 0);
+            let data = data && !is_zero(&buffer);
             l2.push(if data { image.data(&buffer).map_err(write)? } else { 0 });
         }
         let empty = l2.iter().all(|&entry| entry == 0);

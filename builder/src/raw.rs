@@ -5,10 +5,7 @@ use std::{
     io::{self, Seek as _, SeekFrom, Write as _},
 };
 
-use crate::disk::Disk;
-
-/// Blocks that are looked at for zeros.
-const BLOCK: usize = 4096;
+use crate::{disk::Disk, runs::runs};
 
 /// Writes a disk into an empty file.
 ///
@@ -16,19 +13,9 @@ const BLOCK: usize = 4096;
 /// When the file cannot be written.
 pub fn write(disk: &Disk, file: &mut File) -> io::Result<()> {
     file.set_len(disk.size)?;
-    for (at, bytes) in &disk.extents {
-        let mut start = 0;
-        while start < bytes.len() {
-            // One write for each run of blocks that are not all zeros.
-            let zero = |block: &[u8]| block.iter().all(|byte| *byte == 0);
-            let run = bytes[start..].chunks(BLOCK).take_while(|block| !zero(block)).map(<[u8]>::len).sum::<usize>();
-            if run > 0 {
-                file.seek(SeekFrom::Start(at + start as u64))?;
-                file.write_all(&bytes[start..start + run])?;
-            }
-            start += run;
-            start += bytes[start..].chunks(BLOCK).take_while(|block| zero(block)).map(<[u8]>::len).sum::<usize>();
-        }
+    for (at, bytes) in runs(disk) {
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(bytes)?;
     }
     file.flush()
 }

@@ -1,12 +1,13 @@
-//! What the builder writes by hand or by library, judged by other people's programs. A referee that is not installed is
-//! passed over, unless `STEPPE_REFEREES=all` says that it must be there, which it does where the project is tested.
+//! What the builder writes by hand or by library, judged by other people's programs.
+
+#[path = "common/referee.rs"]
+mod referee;
 
 mod common;
 
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Command, Output},
 };
 
 use builder::{
@@ -20,30 +21,7 @@ use builder::{
     tree::{Origin, Tree},
     verity,
 };
-
-/// Runs a referee; nothing when it is not installed.
-fn referee(program: &str, arguments: &[&str]) -> Option<Output> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    match Command::new(program).args(arguments).env("PATH", path).env("LC_ALL", "C").output() {
-        Ok(output) => Some(output),
-        Err(error) => {
-            let must = std::env::var("STEPPE_REFEREES").is_ok_and(|value| value == "all");
-            assert!(!must, "referee {program} cannot be run: {error}");
-            None
-        }
-    }
-}
-
-fn approves(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = referee(program, arguments)?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?}: {text}");
-    Some(text)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use referee::{approves, referee, text};
 
 /// A partition with everything that an image has there.
 fn system_partition(size: u64) -> Esp {

@@ -12,7 +12,7 @@ use std::{
 use builder::manifest::{Kind, Manifest};
 use common::{World, said};
 
-const ALL: [&str; 2] = ["--format", "raw,qcow2,netboot"];
+const ALL: [&str; 4] = ["--format", "raw,qcow2,vmdk,vhd,ova,gce,netboot", "--compress", "none,zstd,gzip,xz"];
 
 fn manifest(output: &Path) -> Manifest {
     Manifest::read(&output.join("steppe-0.1.0-test-x86_64.manifest.json")).unwrap()
@@ -76,7 +76,7 @@ fn files(output: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The layers of an image from the innermost out: the first that differs is where to look.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 18] = [
     "lock",
     "vmlinuz",
     "initrd",
@@ -84,7 +84,14 @@ const LAYERS: [&str; 11] = [
     "cmdline",
     "efi",
     "raw",
+    "raw.zst",
+    "raw.gz",
+    "raw.xz",
     "qcow2",
+    "vmdk",
+    "vhd",
+    "ova",
+    "gce.tar.gz",
     "spdx.json",
     "cdx.json",
     "manifest.json",

@@ -1,6 +1,7 @@
 //! A build, from recipe to files. Each step says what it takes; what it takes makes its key; and what has been made
 //! with that key before is taken from the cache.
 
+mod formats;
 mod inputs;
 mod relock;
 mod steps;
@@ -14,10 +15,11 @@ use std::{
 use agent::facts::NomadSource;
 use anyhow::{Context as _, Result};
 
-pub use self::relock::newest;
+pub use self::{formats::Format, relock::newest};
 use self::{inputs::Inputs, write::Made};
 use crate::{
     cache::{Cache, CacheError},
+    compress::Compression,
     content::{Digest, Key},
     lock::Lock,
     manifest::{Artefact, Kind, Manifest, Parts},
@@ -41,6 +43,8 @@ pub struct Request {
     pub output: PathBuf,
     /// Which formats.
     pub formats: Vec<Format>,
+    /// How raw disks are compressed; each way gives a file.
+    pub compressions: Vec<Compression>,
     /// A mirror instead of the host's.
     pub mirror: Option<String>,
     /// The cache.
@@ -62,17 +66,6 @@ pub struct NomadSources {
     pub mirror: Option<String>,
     /// A file with a public key that counts instead of the one that the recipe pins.
     pub key: Option<PathBuf>,
-}
-
-/// What a disk or its like is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Format {
-    /// A raw disk, and the files to start it without firmware.
-    Raw,
-    /// A compressed qcow2 disk.
-    Qcow2,
-    /// Kernel, initramfs with the root in it, and an iPXE script.
-    Netboot,
 }
 
 /// What came of a build.
@@ -194,14 +187,14 @@ impl Build<'_> {
 
     /// Everything that the files depend on.
     fn key(&self, inputs: &Inputs) -> Digest {
-        let formats: Vec<_> = self.request.formats.iter().map(|format| format!("{format:?}")).collect();
+        let formats = format!("{:?} {:?}", self.request.formats, self.request.compressions);
         Key::new("build", 1)
             .with("builder", self.builder.bytes())
             .with("recipe", format!("{:?}", self.request.recipe))
             .with("lock", inputs.lock.text())
             .with("agent", inputs.agent_sha256.bytes())
             .with("nomad", format!("{} {} {:?}", inputs.nomad.sha256, inputs.nomad.version, inputs.nomad.source))
-            .with("formats", formats.join(","))
+            .with("formats", formats)
             .finish()
     }
 

@@ -1,11 +1,20 @@
 //! The files that a build leaves, from the parts that its steps made.
 
-use std::{fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+};
 
 use agent::facts::ImageFacts;
 use anyhow::{Context as _, Result};
 
-use super::{Build, Format, inputs::Inputs, steps::Kernel, time};
+use super::{
+    Build, Format,
+    formats::{self, About, DiskFormat},
+    inputs::Inputs,
+    steps::Kernel,
+    time,
+};
 use crate::{
     content::Digest,
     deb::Deb,
@@ -14,7 +23,7 @@ use crate::{
     manifest::{Artefact, Kind},
     netboot,
     output::Output,
-    progress, qcow2, raw, root,
+    progress, root,
     syslinux::{self, Installer},
     uki,
 };
@@ -67,36 +76,25 @@ impl Build<'_> {
                 anyhow::Ok(((), progress::bytes(initrd.len() as u64)))
             })?;
         }
-        if wants(Format::Raw) || wants(Format::Qcow2) {
+        let disks: Vec<_> = formats::disks(&self.request.formats, &self.request.compressions).collect();
+        if !disks.is_empty() {
             add(output, Kind::Initrd, "initrd", made.initrd)?;
             add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
             let [stub, loader] = self.boot_files(inputs, "systemd-boot-efi", [STUB, LOADER])?;
             let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
             let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
-            let disk = self.disk(inputs, &loader, &system, made.root, root_id)?;
-            for (format, kind, suffix) in [(Format::Raw, Kind::Raw, "raw"), (Format::Qcow2, Kind::Qcow2, "qcow2")] {
-                if !wants(format) {
-                    continue;
-                }
-                let artefact = self.progress.step(suffix, || {
-                    let file = format!("{base}.{suffix}");
-                    let path = output.write(&file, |file| match format {
-                        Format::Qcow2 => {
-                            let options =
-                                qcow2::Options { compression: qcow2::Compression::Zlib, ..Default::default() };
-                            qcow2::write_from(&mut &disk, file, Path::new(suffix), options).map_err(io_error)
-                        }
-                        Format::Raw | Format::Netboot => raw::write(&disk, file),
-                    })?;
-                    let size = fs::metadata(path)?.len();
-                    let sha256 = match format {
-                        Format::Raw => disk.digest()?,
-                        Format::Qcow2 | Format::Netboot => self.cache.digest(path)?,
-                    };
-                    anyhow::Ok((Artefact { kind, file, size, sha256 }, progress::bytes(size)))
-                })?;
-                artefacts.push(artefact);
+            // Formats that want another size get a disk of that size, and not one with something behind its end.
+            let mut of_size: BTreeMap<u64, Disk> = BTreeMap::new();
+            for format in disks {
+                let size = recipe.disk_size.0.next_multiple_of(format.granule);
+                let disk = match of_size.entry(size) {
+                    Entry::Occupied(entry) => &*entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        &*entry.insert(self.disk(size, inputs, &loader, &system, made.root, root_id)?)
+                    }
+                };
+                artefacts.push(self.write_disk(output, made, format, disk)?);
             }
         }
         artefacts.sort_by_key(|artefact| artefact.kind);
@@ -134,6 +132,7 @@ impl Build<'_> {
 
     fn disk(
         &self,
+        size: u64,
         inputs: &Inputs,
         loader: &[u8],
         system: &esp::System<'_>,
@@ -150,14 +149,19 @@ impl Build<'_> {
         };
         let syslinux = syslinux.as_ref().map(|(parts, mbr)| (parts, mbr.as_slice()));
         let esp = esp::build(recipe.esp_size.0, volume, &esp::Loaders { systemd_boot: loader, syslinux }, system)?;
-        Ok(Disk::build(recipe.disk_size.0, esp, root.to_vec(), root_id)?)
+        Ok(Disk::build(size, esp, root.to_vec(), root_id)?)
     }
-}
 
-/// The I/O error in an error of the qcow2 writer, so that it is reported with the file's true name.
-fn io_error(error: qcow2::Qcow2Error) -> io::Error {
-    match error {
-        qcow2::Qcow2Error::Read { source, .. } | qcow2::Qcow2Error::Write { source, .. } => source,
-        other => io::Error::other(other),
+    fn write_disk(&self, output: &mut Output, made: &Made<'_>, format: &DiskFormat, disk: &Disk) -> Result<Artefact> {
+        self.progress.step(format.suffix, || {
+            let file = format!("{}.{}", made.base, format.suffix);
+            let folder = output.folder().to_owned();
+            let scratch = || tempfile::tempfile_in(&folder);
+            let about = About { base: made.base, epoch: made.kernel.epoch, scratch: &scratch };
+            let path = output.write(&file, |file| (format.write)(disk, &about, file))?;
+            let size = fs::metadata(path)?.len();
+            let sha256 = if format.kind == Kind::Raw { disk.digest()? } else { self.cache.digest(path)? };
+            anyhow::Ok((Artefact { kind: format.kind, file, size, sha256 }, progress::bytes(size)))
+        })
     }
 }

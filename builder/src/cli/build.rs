@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     build::{self, Built, Format},
+    compress::Compression,
     lock::Lock,
     manifest::Manifest,
     packages::Policy,
@@ -36,6 +37,9 @@ pub(super) struct BuildArgs {
     /// What to write; may be given several times, or as a list with commas.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["raw", "netboot"])]
     format: Vec<Format>,
+    /// How the raw disk is compressed; none keeps it as it is, beside the others if there are any.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["none"])]
+    compress: Vec<Compression>,
     /// Another lock file than the one beside the recipe, or the built-in one.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
@@ -82,7 +86,13 @@ fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
         (_, true) => Policy::Update,
         _ => Policy::Prefer,
     };
-    let request = args.source.request(lock, policy, &args.output, &args.format)?;
+    let mut request = args.source.request(lock, policy, &args.output, &args.format)?;
+    request.compressions.clone_from(&args.compress);
+    request.compressions.sort_unstable();
+    request.compressions.dedup();
+    if request.compressions != [Compression::None] && !request.formats.contains(&Format::Raw) {
+        bail!("--compress is for raw disks, and --format asks for none: add raw to it");
+    }
     let built = build::build(&request, progress)?;
     // Nomad alone is no reason to put a lock file where none was.
     let known = request.lock.as_ref().is_some_and(|lock| {

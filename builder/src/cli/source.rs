@@ -13,6 +13,7 @@ use super::RoleArg;
 use crate::{
     build::{Format, NomadSources, Request},
     cache::Cache,
+    compress::Compression,
     embedded,
     lock::Lock,
     packages::Policy,
@@ -99,6 +100,7 @@ impl Source {
             policy,
             output: output.to_path_buf(),
             formats,
+            compressions: vec![Compression::None],
             mirror: self.mirror.clone(),
             cache: cache.context("neither HOME nor XDG_CACHE_HOME is set: name a cache folder with --cache")?,
             agent: self.agent.clone(),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use builder::{
     build::{self, Format, NomadSources, Request},
     cache::Cache,
+    compress::Compression,
     embedded,
     lock::Lock,
     mirror,
@@ -72,6 +73,7 @@ fn request(scratch: &Path, cache: PathBuf) -> anyhow::Result<Request> {
         policy: Policy::Prefer,
         output: scratch.join("out"),
         formats: vec![Format::Raw, Format::Netboot],
+        compressions: vec![Compression::None],
         mirror: None,
         cache,
         agent: named("STEPPE_AGENT"),

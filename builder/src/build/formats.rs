@@ -1,0 +1,112 @@
+//! The formats: which file each of them is, and who writes it.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+};
+
+use crate::{
+    compress::{self, Compression},
+    disk::Disk,
+    gce,
+    manifest::Kind,
+    ova, qcow2, raw, vhd, vmdk,
+};
+
+/// What an image is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Format {
+    /// A raw disk.
+    Raw,
+    /// A compressed qcow2 disk: QEMU, OpenStack, Proxmox.
+    Qcow2,
+    /// A stream-optimized VMDK disk: VMware.
+    Vmdk,
+    /// A fixed VHD disk: Azure.
+    Vhd,
+    /// A virtual machine for VMware, its disk in it.
+    Ova,
+    /// A disk as Google Compute Engine imports it.
+    Gce,
+    /// Kernel, initramfs with the root in it, and an iPXE script.
+    Netboot,
+}
+
+/// What the writers of formats know of an image besides its disk.
+pub(super) struct About<'a> {
+    /// What the names of its files begin with.
+    pub(super) base: &'a str,
+    /// Seconds since 1970.
+    pub(super) epoch: u64,
+    /// Makes an empty file that vanishes when it is closed.
+    pub(super) scratch: &'a dyn Fn() -> io::Result<File>,
+}
+
+/// A format of a disk.
+pub(super) struct DiskFormat {
+    format: Format,
+    compression: Compression,
+    pub(super) kind: Kind,
+    /// What its name ends in.
+    pub(super) suffix: &'static str,
+    /// The disk is enlarged to a multiple of so many bytes.
+    pub(super) granule: u64,
+    pub(super) write: fn(&Disk, &About<'_>, &mut File) -> io::Result<()>,
+}
+
+const SECTOR: u64 = 512;
+
+/// Every file that a disk can be.
+const DISKS: [DiskFormat; 9] = [
+    raw_disk(Compression::None, Kind::Raw, "raw", |disk, _, file| raw::write(disk, file)),
+    raw_disk(Compression::Zstd, Kind::RawZstd, "raw.zst", |disk, _, file| {
+        compress::write(disk, Compression::Zstd, &mut BufWriter::new(file))
+    }),
+    raw_disk(Compression::Gzip, Kind::RawGzip, "raw.gz", |disk, _, file| {
+        compress::write(disk, Compression::Gzip, &mut BufWriter::new(file))
+    }),
+    raw_disk(Compression::Xz, Kind::RawXz, "raw.xz", |disk, _, file| {
+        compress::write(disk, Compression::Xz, &mut BufWriter::new(file))
+    }),
+    of_its_own(Format::Qcow2, Kind::Qcow2, "qcow2", SECTOR, |mut disk, _, file| {
+        let options = qcow2::Options { compression: qcow2::Compression::Zlib, ..Default::default() };
+        qcow2::write_from(&mut disk, file, Path::new("qcow2"), options).map_err(io_error)
+    }),
+    of_its_own(Format::Vmdk, Kind::Vmdk, "vmdk", vmdk::GRANULE, |disk, _, file| {
+        vmdk::write(disk, &mut BufWriter::new(file)).map(|_| ())
+    }),
+    of_its_own(Format::Vhd, Kind::Vhd, "vhd", vhd::GRANULE, |disk, about, file| vhd::write(disk, about.epoch, file)),
+    of_its_own(Format::Ova, Kind::Ova, "ova", ova::GRANULE, |disk, about, file| {
+        let about_package = ova::About { name: about.base, version: env!("CARGO_PKG_VERSION"), epoch: about.epoch };
+        ova::write(disk, &about_package, (about.scratch)()?, &mut BufWriter::new(file))
+    }),
+    of_its_own(Format::Gce, Kind::Gce, "gce.tar.gz", gce::GRANULE, |disk, about, file| {
+        gce::write(disk, about.epoch, &mut BufWriter::new(file))
+    }),
+];
+
+type Write = fn(&Disk, &About<'_>, &mut File) -> io::Result<()>;
+
+const fn raw_disk(compression: Compression, kind: Kind, suffix: &'static str, write: Write) -> DiskFormat {
+    DiskFormat { format: Format::Raw, compression, kind, suffix, granule: SECTOR, write }
+}
+
+const fn of_its_own(format: Format, kind: Kind, suffix: &'static str, granule: u64, write: Write) -> DiskFormat {
+    DiskFormat { format, compression: Compression::None, kind, suffix, granule, write }
+}
+
+/// The disks that are to be written for these formats, when raw ones are to be compressed so.
+pub(super) fn disks(formats: &[Format], compressions: &[Compression]) -> impl Iterator<Item = &'static DiskFormat> {
+    DISKS.iter().filter(|disk| {
+        formats.contains(&disk.format) && (disk.format != Format::Raw || compressions.contains(&disk.compression))
+    })
+}
+
+/// The I/O error in an error of the qcow2 writer, so that it is reported with the file's true name.
+fn io_error(error: qcow2::Qcow2Error) -> io::Error {
+    match error {
+        qcow2::Qcow2Error::Read { source, .. } | qcow2::Qcow2Error::Write { source, .. } => source,
+        other => io::Error::other(other),
+    }
+}
