@@ -8,8 +8,9 @@ use std::io;
 
 const SECTOR: usize = 2048;
 
-/// Where things are, in sectors. The first 16 belong to the system.
+/// Where things are, in sectors. The first 16 belong to the system; from 17 on all is one later on a volume that boots.
 const PRIMARY: usize = 16;
+const BOOT: usize = 17;
 const JOLIET: usize = 17;
 const TERMINATOR: usize = 18;
 /// Four path tables of a sector: little and big endian for each of the two trees.
@@ -25,47 +26,152 @@ const VOLUME_TIME: &[u8; 17] = b"1980010100000000\0";
 /// When the label or a name is longer than the format allows (16 and 64 characters), two names are the same in it, or there
 /// are more directories than their table has room for.
 pub fn iso9660(label: &str, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
-    if label.is_empty() || label.len() > 16 || !label.is_ascii() {
-        return Err(invalid(format!("the label {label:?} is not 1 to 16 ASCII characters")));
-    }
-    let names = files.iter().flat_map(|(path, _)| path.split('/').map(move |name| (*path, name)));
-    if let Some((path, _)) = names.clone().find(|(_, name)| name.is_empty() || name.len() > 64 || !name.is_ascii()) {
-        return Err(invalid(format!("a name in {path:?} is not 1 to 64 ASCII characters")));
-    }
-    // The places of files do not change the length of directories, so that these can be laid out first.
-    let nowhere = vec![0; files.len()];
-    let [mut primary, mut joliet] = [Tree::new(Names::Plain, files)?, Tree::new(Names::Joliet, files)?];
-    let joliet_place = primary.place(DIRECTORIES, files, &nowhere)?;
-    let mut next = joliet.place(joliet_place, files, &nowhere)?;
-    let mut places = Vec::new();
-    for (_, content) in files {
-        places.push(number(next)?);
-        next += content.len().div_ceil(SECTOR);
-    }
-    // Readers that read ahead must not run into the end of the medium.
-    let total = next.next_multiple_of(16) + 16;
+    let own = files.iter().map(|(path, bytes)| (*path, Content::Own(bytes.len()))).collect();
+    let contents: Vec<&[u8]> = files.iter().map(|(_, bytes)| *bytes).collect();
+    Iso::plan(label, own, None)?.image(&contents)
+}
 
-    let mut image = vec![0; total * SECTOR];
-    let mut put = |sector: usize, bytes: &[u8]| image[sector * SECTOR..][..bytes.len()].copy_from_slice(bytes);
-    put(TERMINATOR, b"\xffCD001\x01");
-    for (index, (descriptor, tree)) in [(PRIMARY, &primary), (JOLIET, &joliet)].into_iter().enumerate() {
-        let tables =
-            [tree.path_table(u32::to_le_bytes, u16::to_le_bytes), tree.path_table(u32::to_be_bytes, u16::to_be_bytes)];
-        if tables[0].len() > SECTOR {
-            return Err(invalid("too many directories".to_owned()));
-        }
-        put(descriptor, &tree.descriptor(label, number(total)?, number(tables[0].len())?));
-        put(PATH_TABLES + 2 * index, &tables[0]);
-        put(PATH_TABLES + 2 * index + 1, &tables[1]);
-        for directory in 0..tree.directories.len() {
-            let place = usize::try_from(tree.directories[directory].place).unwrap_or_default();
-            put(place, &tree.directory(directory, files, &places));
+/// What a file of a volume is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// So many bytes of its own.
+    Own(usize),
+    /// Bytes of another file, so that they are on the volume once.
+    Part {
+        /// The number of that file.
+        of: usize,
+        /// Where they begin in it: with a sector.
+        offset: usize,
+        /// How many they are.
+        length: usize,
+    },
+}
+
+impl Content {
+    fn length(self) -> usize {
+        match self {
+            Self::Own(length) | Self::Part { length, .. } => length,
         }
     }
-    for ((_, content), place) in files.iter().zip(places) {
-        put(usize::try_from(place).unwrap_or_default(), content);
+}
+
+/// A volume that is laid out before its files are known: what boots it names the places of files in other files.
+#[derive(Debug)]
+pub struct Iso<'a> {
+    label: &'a str,
+    files: Vec<(&'a str, Content)>,
+    places: Vec<u32>,
+    /// The number of the file that is the boot catalogue.
+    catalogue: Option<usize>,
+    primary: Tree<'a>,
+    joliet: Tree<'a>,
+    total: usize,
+}
+
+impl<'a> Iso<'a> {
+    /// Lays out a volume with files of these paths. `catalogue` is the number of the file that is the boot catalogue of the "El
+    /// Torito" specification, of a volume that boots.
+    ///
+    /// # Errors
+    /// As [`iso9660`], and when a part of a file does not begin with a sector of it.
+    pub fn plan(label: &'a str, files: Vec<(&'a str, Content)>, catalogue: Option<usize>) -> io::Result<Self> {
+        if label.is_empty() || label.len() > 16 || !label.is_ascii() {
+            return Err(invalid(format!("the label {label:?} is not 1 to 16 ASCII characters")));
+        }
+        let names = files.iter().flat_map(|(path, _)| path.split('/').map(move |name| (*path, name)));
+        if let Some((path, _)) = names.clone().find(|(_, name)| name.is_empty() || name.len() > 64 || !name.is_ascii())
+        {
+            return Err(invalid(format!("a name in {path:?} is not 1 to 64 ASCII characters")));
+        }
+        // The places of files do not change the length of directories, so that these can be laid out first.
+        let nowhere = vec![0; files.len()];
+        let [mut primary, mut joliet] = [Tree::new(Names::Plain, &files)?, Tree::new(Names::Joliet, &files)?];
+        let joliet_place = primary.place(DIRECTORIES + usize::from(catalogue.is_some()), &files, &nowhere)?;
+        let mut next = joliet.place(joliet_place, &files, &nowhere)?;
+        let mut places = nowhere;
+        for ((_, content), place) in files.iter().zip(&mut places) {
+            if let Content::Own(length) = content {
+                *place = number(next)?;
+                next += length.div_ceil(SECTOR);
+            }
+        }
+        for (index, (path, content)) in files.iter().enumerate() {
+            if let Content::Part { of, offset, length } = content {
+                let whole = files.get(*of).map(|(_, content)| *content);
+                if !offset.is_multiple_of(SECTOR)
+                    || !matches!(whole, Some(Content::Own(whole)) if offset.saturating_add(*length) <= whole)
+                {
+                    return Err(invalid(format!("{path:?} is not a part of another file from a sector on")));
+                }
+                places[index] = places[*of] + number(offset / SECTOR)?;
+            }
+        }
+        // Readers that read ahead must not run into the end of the medium.
+        let total = next.next_multiple_of(16) + 16;
+        Ok(Self { label, files, places, catalogue, primary, joliet, total })
     }
-    Ok(image)
+
+    /// The sector of 2048 bytes in which a file begins.
+    #[must_use]
+    pub fn sector(&self, file: usize) -> u32 {
+        self.places.get(file).copied().unwrap_or_default()
+    }
+
+    /// Sectors of 2048 bytes in all.
+    #[must_use]
+    pub fn sectors(&self) -> usize {
+        self.total
+    }
+
+    /// The volume with these contents of its files, as long as they were said to be; what a part has here does not count.
+    ///
+    /// # Errors
+    /// When a content has another length, or there are too many directories.
+    pub fn image(&self, contents: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let shift = usize::from(self.catalogue.is_some());
+        let mut image = vec![0; self.total * SECTOR];
+        let mut put = |sector: usize, bytes: &[u8]| image[sector * SECTOR..][..bytes.len()].copy_from_slice(bytes);
+        if let Some(catalogue) = self.catalogue {
+            let mut record = b"\0CD001\x01EL TORITO SPECIFICATION".to_vec();
+            record.resize(71, 0);
+            record.extend(self.sector(catalogue).to_le_bytes());
+            put(BOOT, &record);
+        }
+        put(TERMINATOR + shift, b"\xffCD001\x01");
+        for (index, (descriptor, tree)) in
+            [(PRIMARY, &self.primary), (JOLIET + shift, &self.joliet)].into_iter().enumerate()
+        {
+            let tables = [
+                tree.path_table(u32::to_le_bytes, u16::to_le_bytes),
+                tree.path_table(u32::to_be_bytes, u16::to_be_bytes),
+            ];
+            if tables[0].len() > SECTOR {
+                return Err(invalid("too many directories".to_owned()));
+            }
+            let place = PATH_TABLES + shift + 2 * index;
+            let descriptor_bytes =
+                tree.descriptor(self.label, number(self.total)?, number(tables[0].len())?, number(place)?);
+            put(descriptor, &descriptor_bytes);
+            put(place, &tables[0]);
+            put(place + 1, &tables[1]);
+            for directory in 0..tree.directories.len() {
+                let place = usize::try_from(tree.directories[directory].place).unwrap_or_default();
+                put(place, &tree.directory(directory, &self.files, &self.places));
+            }
+        }
+        for (((path, content), place), bytes) in self.files.iter().zip(&self.places).zip(contents) {
+            match content {
+                Content::Own(length) if *length == bytes.len() => {
+                    put(usize::try_from(*place).unwrap_or_default(), bytes);
+                }
+                Content::Own(length) => {
+                    return Err(invalid(format!("{path:?} has {} bytes, not {length}", bytes.len())));
+                }
+                Content::Part { .. } => {}
+            }
+        }
+        Ok(image)
+    }
 }
 
 fn invalid(what: String) -> io::Error {
@@ -77,7 +183,7 @@ fn number(value: usize) -> io::Result<u32> {
 }
 
 /// Two directory trees lead to the same files: one with plain names, to which Rock Ridge adds the real ones, and one in UCS-2.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
     Plain,
     Joliet,
@@ -114,6 +220,7 @@ impl Names {
 }
 
 /// A directory with its place and length.
+#[derive(Debug)]
 struct Directory<'a> {
     /// Nothing for the root.
     path: &'a str,
@@ -129,6 +236,7 @@ impl<'a> Directory<'a> {
     }
 }
 
+#[derive(Debug)]
 struct Tree<'a> {
     names: Names,
     /// In the order of the path table: by depth, by the one above, by name. The root is the first.
@@ -137,8 +245,8 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// The directories, without places.
-    fn new(names: Names, files: &[(&'a str, &[u8])]) -> io::Result<Self> {
-        let mut paths: Vec<&str> = directories(files).into_iter().collect();
+    fn new(names: Names, files: &[(&'a str, Content)]) -> io::Result<Self> {
+        let mut paths: Vec<&str> = directories(files.iter().map(|(path, _)| *path)).into_iter().collect();
         let key = |path: &str| path.split('/').map(|name| names.directory(name)).collect::<Vec<_>>();
         // By depth, and then name by name from the root: in a path table those with one parent stand together.
         paths.sort_by_cached_key(|path| (path.matches('/').count(), key(path)));
@@ -157,7 +265,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Lays the directories out from a sector on, and gives the sector behind them.
-    fn place(&mut self, first: usize, files: &[(&str, &[u8])], nowhere: &[u32]) -> io::Result<usize> {
+    fn place(&mut self, first: usize, files: &[(&str, Content)], nowhere: &[u32]) -> io::Result<usize> {
         let mut next = first;
         for index in 0..self.directories.len() {
             let length = self.directory(index, files, nowhere).len();
@@ -169,7 +277,7 @@ impl<'a> Tree<'a> {
     }
 
     /// A volume descriptor (ECMA-119, sections 8.4 and 8.5).
-    fn descriptor(&self, label: &str, sectors: u32, table_length: u32) -> Vec<u8> {
+    fn descriptor(&self, label: &str, sectors: u32, table_length: u32, table: u32) -> Vec<u8> {
         let (names, root) = (self.names, &self.directories[0]);
         let mut bytes = vec![0; SECTOR];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
@@ -186,7 +294,6 @@ impl<'a> Tree<'a> {
         put(124, &both16(1));
         put(128, &both16(2048));
         put(132, &both32(table_length));
-        let table: u32 = if names == Names::Plain { 19 } else { 21 };
         put(140, &table.to_le_bytes());
         put(148, &(table + 1).to_be_bytes());
         put(156, &record(&[0], root.place, root.length, true, &[]));
@@ -202,7 +309,7 @@ impl<'a> Tree<'a> {
     }
 
     /// A directory: itself, the one above, and what is in it in the order of the names.
-    fn directory(&self, index: usize, files: &[(&str, &[u8])], places: &[u32]) -> Vec<u8> {
+    fn directory(&self, index: usize, files: &[(&str, Content)], places: &[u32]) -> Vec<u8> {
         let (own, names) = (&self.directories[index], self.names);
         let above = &self.directories[own.parent];
         let rock_ridge = names == Names::Plain;
@@ -223,7 +330,7 @@ impl<'a> Tree<'a> {
             }
             let key = names.file(name);
             // A file of more than 4 GiB does not come here: its place would not fit either.
-            let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
+            let size = u32::try_from(content.length()).unwrap_or(u32::MAX);
             let record = record(&key, *place, size, false, &system_use(name, 0o100_444, 1));
             records.push((key, record));
         }

@@ -3,7 +3,7 @@
 mod iso;
 mod vfat;
 
-pub use iso::iso9660;
+pub use iso::{Content, Iso, iso9660};
 pub use vfat::vfat;
 
 use std::io;
@@ -81,9 +81,8 @@ impl std::fmt::Debug for Volume {
 }
 
 /// All directories of the files but the root, each behind the one that it is in.
-fn directories<'a>(files: &[(&'a str, &[u8])]) -> std::collections::BTreeSet<&'a str> {
-    let above = |path: &'a str| path.match_indices('/').map(move |(end, _)| &path[..end]);
-    files.iter().flat_map(|(path, _)| above(path)).collect()
+fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> std::collections::BTreeSet<&'a str> {
+    paths.flat_map(|path| path.match_indices('/').map(move |(end, _)| &path[..end])).collect()
 }
 
 /// How a seed reaches its machine.

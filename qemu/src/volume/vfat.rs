@@ -16,7 +16,7 @@ pub fn vfat(label: &str, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     room.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(label.as_bytes());
     // Each file may fill a cluster of up to 4 KiB more than it has; the tables need less than a tenth of the data.
     let content: usize = files.iter().map(|(_, bytes)| bytes.len() + 4096).sum();
-    let directories = super::directories(files);
+    let directories = super::directories(files.iter().map(|(path, _)| *path));
     let content = content + directories.len() * 4096;
     let size = (content + content / 4 + SMALLEST).next_multiple_of(SMALLEST);
     let mut image = Cursor::new(vec![0; size]);

@@ -118,3 +118,33 @@ fn directories_are_found_by_path_table_and_by_record() {
         assert_eq!(word(above + 2) as usize, entries[parent - 1].2);
     }
 }
+
+#[test]
+fn a_volume_that_boots_says_where_its_catalogue_is_and_has_parts_once() {
+    let whole: Vec<u8> = (0..20_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let part = Content::Part { of: 0, offset: 2 * SECTOR, length: 5000 };
+    let files = vec![("boot/whole", Content::Own(whole.len())), ("part", part), ("catalogue", Content::Own(SECTOR))];
+    let iso = Iso::plan("x", files.clone(), Some(2)).unwrap();
+    let image = iso.image(&[&whole, b"", &[7; SECTOR]]).unwrap();
+    assert_eq!(image.len(), iso.sectors() * SECTOR);
+    assert_eq!(&image[BOOT * SECTOR..][..30], b"\0CD001\x01EL TORITO SPECIFICATION");
+    assert_eq!(image[BOOT * SECTOR + 71..][..4], iso.sector(2).to_le_bytes());
+    assert_eq!(iso.sector(1), iso.sector(0) + 2);
+    for descriptor in [PRIMARY, JOLIET + 1] {
+        let found = read(&image, descriptor);
+        assert!(found.iter().any(|(_, content)| *content == whole[2 * SECTOR..][..5000]));
+    }
+    assert!(image.len() < 2 * whole.len() + 50 * SECTOR);
+
+    assert!(iso.image(&[&whole[1..], b"", &[7; SECTOR]]).is_err());
+    for wrong in [
+        Content::Part { of: 0, offset: 1, length: 5 },
+        Content::Part { of: 0, offset: 8 * SECTOR, length: 5000 },
+        Content::Part { of: 1, offset: 0, length: 5 },
+        Content::Part { of: 9, offset: 0, length: 5 },
+    ] {
+        let mut files = files.clone();
+        files[1].1 = wrong;
+        assert!(Iso::plan("x", files, None).is_err(), "{wrong:?}");
+    }
+}
