@@ -20,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         3 => hetzner::seed(first, part(1).unwrap_or_default(), part(2).unwrap_or_default().to_vec(), None),
         4 => oracle::seed(first, part(1)),
         5 => scaleway::seed(first, vec![], vec![], Interface::called("eth0"), &[]),
+        6 if part(2).is_none() => vmware::environment(first, None).map(Option::unwrap_or_default),
         6 => vmware::seed(Some(first), part(1).map(<[u8]>::to_vec), part(2).map(<[u8]>::to_vec), None),
         7 => {
             let names = ["meta-data", "network-config", "user-data", "vendor-data"];

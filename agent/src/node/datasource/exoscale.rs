@@ -38,6 +38,18 @@ impl Datasource for Exoscale {
                     values.insert(name.to_owned(), text(name, value)?);
                 }
             }
+            // As EC2 has it, the list may hold names of keys: `0=ops`.
+            let listed = values.get("public-keys").map(|list| numbers(list)).unwrap_or_default();
+            let mut keys = String::new();
+            for number in listed {
+                if let Some(key) = service.find(&format!("/1.0/meta-data/public-keys/{number}/openssh-key"), &[])? {
+                    keys += text("public-keys", key)?.trim();
+                    keys.push('\n');
+                }
+            }
+            if !keys.is_empty() {
+                values.insert("public-keys".to_owned(), keys);
+            }
             let user_data = service.find("/1.0/user-data", &[])?.unwrap_or_default();
             Ok((service, seed(&values, user_data)?))
         })
@@ -47,6 +59,11 @@ impl Datasource for Exoscale {
 /// What is asked for beside the instance id; each may be absent.
 const NAMES: [&str; 6] =
     ["local-hostname", "availability-zone", "local-ipv4", "public-ipv4", "instance-type", "public-keys"];
+
+/// The numbers of a list of names: nothing when its lines are keys.
+fn numbers(list: &str) -> Vec<u32> {
+    list.lines().filter_map(|line| line.split_once('=')?.0.trim().parse().ok()).collect()
+}
 
 /// Makes a seed of the values of `meta-data`, by name.
 ///
@@ -102,6 +119,16 @@ mod tests {
         ];
         let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         insta::assert_snapshot!("exoscale", golden(&seed(&values, b"#cloud-config\n# secret\n".to_vec()).unwrap()));
+    }
+
+    #[test]
+    fn keys_that_are_listed_by_name_are_asked_for() {
+        let keys = "/1.0/meta-data/public-keys";
+        let cloud = cloud().without(keys).get(keys, "0=ops\n1=backup\n");
+        let cloud = cloud.get(&format!("{keys}/0/openssh-key"), "ssh-ed25519 AAAA0 ops\n");
+        let cloud = cloud.get(&format!("{keys}/1/openssh-key"), "ssh-ed25519 AAAA1 backup\n");
+        assert_eq!(found(&cloud, ask).metadata.public_keys, ["ssh-ed25519 AAAA0 ops", "ssh-ed25519 AAAA1 backup"]);
+        assert!(numbers("ssh-rsa AAAA= x\n").is_empty() && numbers("ssh-rsa AAAA=\n0=a").len() == 1);
     }
 
     #[test]

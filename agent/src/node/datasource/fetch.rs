@@ -12,6 +12,9 @@ pub(super) enum FetchError {
     /// It answers, and the answer is no good.
     #[error("{0}")]
     Answer(String),
+    /// It answers, and this program will never make a node of the machine.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<String> for FetchError {
@@ -37,5 +40,6 @@ pub(super) fn look(
         }
         Err(FetchError::Http(error)) => Outcome::Nothing(format!("the metadata service ({error})")),
         Err(FetchError::Answer(why)) => Outcome::Failed(why),
+        Err(FetchError::Refused(why)) => Outcome::Refused(why),
     }
 }

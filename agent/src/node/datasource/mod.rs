@@ -123,6 +123,8 @@ pub enum Outcome {
     Nothing(String),
     /// Something is there and cannot be read; why.
     Failed(String),
+    /// The machine is of a kind that cannot become a node; why. Its cloud is told.
+    Refused(String),
 }
 
 /// How the boot went, for [`Datasource::report`].

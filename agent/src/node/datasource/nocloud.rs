@@ -68,8 +68,8 @@ impl Datasource for NoCloud {
             if !look.online {
                 return Outcome::Nothing(format!("an address, to ask {}", shown(&base)));
             }
-            match fetch(&base) {
-                Ok(fetched) if fetched.is_empty() && source.is_none() => {
+            match fetch(&Get::within(look.timing, look.deadline), &base) {
+                Ok(fetched) if fetched.values().all(|file| file.trim_ascii().is_empty()) && source.is_none() => {
                     return Outcome::Nothing(format!("seed files below {} (it has none)", shown(&base)));
                 }
                 Ok(fetched) => {
@@ -138,8 +138,7 @@ fn meta(files: &Files) -> Result<Map<String, Value>, String> {
 }
 
 /// All files below an address; those that it does not have are absent. The first error ends it.
-fn fetch(base: &str) -> Result<Files, String> {
-    let get = Get::default();
+fn fetch(get: &Get, base: &str) -> Result<Files, String> {
     let mut files = Files::new();
     for name in FILES {
         let body = get.get(&address(base, name)).map_err(|error| error.to_string())?;
@@ -164,8 +163,24 @@ mod tests {
     use super::*;
     use crate::{
         cmdline::Cmdline,
-        node::{net::View, testing::serve},
+        node::{
+            datasource::testbed,
+            net::View,
+            testing::{Cloud, faults::survives, serve},
+        },
     };
+
+    #[test]
+    fn a_server_that_fails_is_survived() {
+        let cloud = Cloud::default().secret("s3cret").get("/meta-data", "instance-id: i-1\n").absent_ok();
+        let cloud =
+            cloud.get("/user-data", "#cloud-config\n# s3cret\n").absent_ok().get("/vendor-data", "").absent_ok();
+        survives(&cloud.get("/network-config", "version: 2\n").absent_ok(), |endpoint, timing| {
+            let line = format!("ds=nocloud;s=http://{}:{}/", endpoint.address, endpoint.port);
+            let platform = Platform { cmdline: Cmdline::parse(&line), ..Platform::default() };
+            testbed::look(&NoCloud, &platform, timing)
+        });
+    }
 
     fn look(cmdline: &str, online: bool) -> Outcome {
         let root = tempfile::tempdir().unwrap();

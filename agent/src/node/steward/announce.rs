@@ -43,6 +43,11 @@ impl Steward {
         self.announce(&seed.platform, News::Failed(reasons.to_vec()));
     }
 
+    /// A datasource found that this machine cannot become a node.
+    pub(super) fn announce_refused(&self, platform: &str, why: String) {
+        self.announce(platform, News::Failed(vec![why]));
+    }
+
     fn announce(&self, platform: &str, news: News) {
         let turn = self.announcer.0.fetch_add(1, Ordering::SeqCst) + 1;
         let (last, shared) = (Arc::clone(&self.announcer.0), Arc::clone(&self.shared));

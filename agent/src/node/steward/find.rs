@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use super::{Found, Steward, look, relook::STALE};
+use super::{
+    Found, Steward,
+    look::{self, Missing},
+    relook::STALE,
+};
 use crate::{
     info,
     node::{
@@ -50,6 +54,7 @@ impl Steward {
         let mut waiting = Waiting::default();
         let mut pause = FIRST_PAUSE;
         let mut said = String::new();
+        let mut told = false;
         let platform = self.platform.describe();
         info!("{platform}");
         let (describe, mut described) = (start + DESCRIBE, false);
@@ -66,9 +71,14 @@ impl Steward {
                     self.report.awaits(None);
                     return Found { seed, stale: false };
                 }
-                Err(what) => what,
+                Err(missing) => missing,
             };
-            let mut what = what;
+            let Missing { mut what, refused } = what;
+            if let Some((platform, why)) = refused.filter(|_| !told) {
+                // It will not change, and its cloud would wait for its whole deadline.
+                self.announce_refused(platform, why);
+                told = true;
+            }
             if clock::now().saturating_sub(start) >= patience {
                 match identity::last_good(&self.root, self.machine_key().as_deref()) {
                     Ok(seed) => {
@@ -100,7 +110,7 @@ impl Steward {
     }
 
     /// Asks every datasource that may be the right one, once. The error says what is waited for.
-    pub(super) fn look(&self) -> Result<Seed, String> {
+    pub(super) fn look(&self) -> Result<Seed, Missing> {
         look::look(&self.root, &self.platform, &self.shared)
     }
 

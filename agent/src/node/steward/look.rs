@@ -8,10 +8,29 @@ use crate::node::{
     seed::Seed,
 };
 
+/// Why there is no seed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// What is waited for.
+    pub(super) what: String,
+    /// A datasource that will not make a node of this machine, and why.
+    pub(super) refused: Option<(&'static str, String)>,
+}
+
+impl Missing {
+    fn add(&mut self, other: Self) {
+        if !self.what.is_empty() {
+            self.what += ", or ";
+        }
+        self.what += &other.what;
+        self.refused = self.refused.take().or(other.refused);
+    }
+}
+
 /// Asks every datasource that may be the right one, once: those on media one by one, then those on the network all at
 /// once, so that a silent one makes no other wait for its turn. What is known to be absent is not asked and costs no
 /// time. The error says what is waited for.
-pub(super) fn look(root: &Path, platform: &Platform, shared: &Shared) -> Result<Seed, String> {
+pub(super) fn look(root: &Path, platform: &Platform, shared: &Shared) -> Result<Seed, Missing> {
     let view = shared.view();
     let look = Look::new(root, platform, &view);
     let mut sources = datasource::all();
@@ -22,15 +41,15 @@ pub(super) fn look(root: &Path, platform: &Platform, shared: &Shared) -> Result<
     ask(&local, &distant, &look)
 }
 
-fn ask(local: &[&dyn Datasource], distant: &[&dyn Datasource], look: &Look<'_>) -> Result<Seed, String> {
-    let mut reasons = Vec::new();
+fn ask(local: &[&dyn Datasource], distant: &[&dyn Datasource], look: &Look<'_>) -> Result<Seed, Missing> {
+    let mut missing = Missing::default();
     for source in local {
         match judge(*source, look) {
             Ok(seed) => return Ok(seed),
-            Err(why) => reasons.push(why),
+            Err(why) => missing.add(why),
         }
     }
-    let answers: Vec<Result<Seed, String>> = match distant {
+    let answers: Vec<Result<Seed, Missing>> = match distant {
         [only] => vec![judge(*only, look)],
         several => thread::scope(|scope| {
             let asked: Vec<_> = several.iter().map(|source| scope.spawn(move || judge(*source, look))).collect();
@@ -41,19 +60,22 @@ fn ask(local: &[&dyn Datasource], distant: &[&dyn Datasource], look: &Look<'_>) 
     for answer in answers {
         match answer {
             Ok(seed) => return Ok(seed),
-            Err(why) => reasons.push(why),
+            Err(why) => missing.add(why),
         }
     }
-    Err(reasons.join(", or "))
+    Err(missing)
 }
 
 /// The seed, or what is missing.
-fn judge(source: &dyn Datasource, look: &Look<'_>) -> Result<Seed, String> {
-    match source.look(look) {
-        Outcome::Found(seed) => Ok(*seed),
-        Outcome::Nothing(what) => Err(what),
-        Outcome::Failed(why) => Err(format!("{} metadata that can be read: {why}", source.name())),
-    }
+fn judge(source: &dyn Datasource, look: &Look<'_>) -> Result<Seed, Missing> {
+    let name = source.name();
+    let (what, refused) = match source.look(look) {
+        Outcome::Found(seed) => return Ok(*seed),
+        Outcome::Nothing(what) => (what, None),
+        Outcome::Failed(why) => (format!("{name} metadata that can be read: {why}"), None),
+        Outcome::Refused(why) => (format!("another machine: {why}"), Some((name, why))),
+    };
+    Err(Missing { what, refused })
 }
 
 #[cfg(test)]
@@ -80,6 +102,27 @@ mod tests {
         }
     }
 
+    struct Refusing;
+
+    impl Datasource for Refusing {
+        fn name(&self) -> &'static str {
+            "azure"
+        }
+
+        fn look(&self, _: &Look<'_>) -> Outcome {
+            Outcome::Refused("a pool".into())
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_apart() {
+        let (platform, view) = (Platform::default(), View::default());
+        let look = Look::new(Path::new("/nonexistent"), &platform, &view);
+        let missing = ask(&[&Together("volume", None, false)], &[&Refusing], &look).unwrap_err();
+        assert_eq!(missing.what, "volume is empty, or another machine: a pool");
+        assert_eq!(missing.refused, Some(("azure", "a pool".into())));
+    }
+
     #[test]
     fn media_come_first_and_the_network_is_asked_at_once() {
         let barrier: &'static Barrier = Box::leak(Box::new(Barrier::new(2)));
@@ -93,6 +136,6 @@ mod tests {
         let ask = |local, distant| ask(&refs(local), &refs(distant), &look).map(|seed| seed.platform);
         assert_eq!(ask(empty, clouds).unwrap(), "two");
         assert_eq!(ask(volume, clouds).unwrap(), "volume", "the others are not asked");
-        assert_eq!(ask(empty, &[]).unwrap_err(), "volume is empty");
+        assert_eq!(ask(empty, &[]).unwrap_err().what, "volume is empty");
     }
 }

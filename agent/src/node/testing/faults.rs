@@ -60,7 +60,7 @@ pub(crate) fn survives(cloud: &Cloud, look: impl Fn(Endpoint, Timing) -> Outcome
         let (outcome, server) = ask(&cloud, timing, &look);
         let took = clock::now() - start;
         assert!(took < timing.look + Duration::from_secs(5), "{name} {fault:?}: {took:?}");
-        if let Outcome::Nothing(why) | Outcome::Failed(why) = &outcome {
+        if let Outcome::Nothing(why) | Outcome::Failed(why) | Outcome::Refused(why) = &outcome {
             assert!(!why.is_empty(), "{name} {fault:?}: no reason");
             let shown = cloud.secrets.iter().find(|secret| why.contains(secret.as_str()));
             assert_eq!(shown, None, "{name} {fault:?}: {why}");

@@ -65,6 +65,9 @@ impl Datasource for Azure {
         let kept = identity::last_good(look.root, key.as_deref()).ok().filter(|seed| seed.platform == self.name());
         fetch::look(look, &self.endpoints, &|services| {
             let (service, instance) = instance(services)?;
+            if let Some(why) = refusal(ovf.as_ref(), &instance) {
+                return Err(FetchError::Refused(why));
+            }
             let seed = seed(look.platform, ovf.as_ref(), instance, kept.as_ref())?;
             Ok((service, seed))
         })
@@ -115,15 +118,8 @@ fn instance(services: Vec<Service>) -> Result<(Service, Value), FetchError> {
 /// # Errors
 /// When the machine is of a kind that this agent cannot provision, or data is missing or broken.
 pub fn seed(platform: &Platform, ovf: Option<&Ovf>, mut instance: Value, kept: Option<&Seed>) -> Result<Seed, String> {
-    let pool = document::text(&instance, "/extended/compute/ppsType").filter(|kind| kind != "None");
-    if let Some(kind) = pool.or_else(|| ovf.and_then(|ovf| ovf.pool.clone())) {
-        return Err(format!(
-            "this machine waits in a pool for its owner (pre-provisioning, {kind}), which Steppe does not take part in: \
-             make it without"
-        ));
-    }
-    if ovf.is_some_and(|ovf| ovf.proxy_agent) {
-        return Err("the machine is to have a guest proxy agent, which Steppe has not: make it without".into());
+    if let Some(why) = refusal(ovf, &instance) {
+        return Err(why);
     }
     let id = instance_id(platform, &instance, kept).ok_or("neither the firmware nor the service has an id")?;
     let kept = kept.filter(|seed| seed.metadata.instance_id.as_ref() == Some(&id));
@@ -176,6 +172,19 @@ pub fn seed(platform: &Platform, ovf: Option<&Ovf>, mut instance: Value, kept: O
         vendor_data: Vec::new(),
         network,
     })
+}
+
+/// Why a machine is of a kind that cannot be provisioned.
+fn refusal(ovf: Option<&Ovf>, instance: &Value) -> Option<String> {
+    let pool = document::text(instance, "/extended/compute/ppsType").filter(|kind| kind != "None");
+    if let Some(kind) = pool.or_else(|| ovf.and_then(|ovf| ovf.pool.clone())) {
+        return Some(format!(
+            "this machine waits in a pool for its owner (pre-provisioning, {kind}), which Steppe does not take part in: \
+             make it without"
+        ));
+    }
+    let proxy = ovf.is_some_and(|ovf| ovf.proxy_agent);
+    proxy.then(|| "the machine is to have a guest proxy agent, which Steppe has not: make it without".into())
 }
 
 /// The machine's UUID. Machines of the first generation have said it with the bytes turned round, and still may: the

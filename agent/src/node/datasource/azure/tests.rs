@@ -72,6 +72,16 @@ fn a_service_that_fails_is_survived() {
 }
 
 #[test]
+fn a_machine_that_cannot_be_provisioned_is_refused_for_good() {
+    let mut instance = with_user_data();
+    instance["extended"]["compute"]["ppsType"] = "Savable".into();
+    let cloud = cloud().without(NEWER).get(NEWER, instance.to_string());
+    let server = cloud.serve();
+    let Outcome::Refused(why) = ask(server.address.into(), Timing::CLOUD) else { panic!() };
+    assert!(why.contains("pre-provisioning, Savable"), "{why}");
+}
+
+#[test]
 fn an_older_service_is_asked_in_its_version() {
     let cloud = cloud().get(OLDER, with_user_data().to_string()).broken(Some(NEWER), Fault::Status(400));
     let server = cloud.serve();

@@ -13,19 +13,18 @@ pub struct Get(Service);
 impl Default for Get {
     /// With a cloud's [`Timing`], from now on.
     fn default() -> Self {
-        let timing = Timing::CLOUD;
-        Self(Service {
-            agent: agent(timing, None, false),
-            base: String::new(),
-            place: String::new(),
-            timing,
-            deadline: clock::now() + timing.look,
-            most: MAX_BODY,
-        })
+        Self::within(Timing::CLOUD, clock::now() + Timing::CLOUD.look)
     }
 }
 
 impl Get {
+    /// With this timing, up to a deadline as a time of [`clock::now`].
+    #[must_use]
+    pub fn within(timing: Timing, deadline: std::time::Duration) -> Self {
+        let (base, place) = Default::default();
+        Self(Service { agent: agent(timing, None, false), base, place, timing, deadline, most: MAX_BODY })
+    }
+
     /// The body of an answer; `None` for 404, which says that there is no such thing.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ impl Answers {
 }
 
 /// A value that is set, white space behind it cut off.
-fn value(channel: &mut dyn Channel, key: &str) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn value(channel: &mut dyn Channel, key: &str) -> Result<Option<Vec<u8>>, String> {
     match channel.ask(&format!("info-get guestinfo.{key}")) {
         Ok(value) => Ok(Some(value.trim_ascii_end().to_vec()).filter(|v| !v.is_empty() && v != UNSET.as_bytes())),
         Err(RpcError::Refused(why)) if why.starts_with(NO_VALUE) => Ok(None),

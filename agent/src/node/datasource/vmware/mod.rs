@@ -2,14 +2,16 @@
 //! tools of VMware's are needed.
 
 mod guestinfo;
+mod ovf;
 mod rpc;
 mod sys;
 
 use guestinfo::Answers;
 pub use guestinfo::seed;
+pub use ovf::environment;
 use rpc::{Channel, Rpc};
 
-use super::{Datasource, Look, Outcome, Platform, ReportState};
+use super::{Datasource, Look, Outcome, Platform, ReportState, media};
 use crate::warning;
 
 /// The datasource.
@@ -46,15 +48,36 @@ fn read(channel: &mut dyn Channel, look: &Look<'_>) -> Outcome {
         Ok(answers) => answers,
         Err(why) => return Outcome::Failed(why),
     };
-    if answers.is_empty() {
-        return Outcome::Nothing("guestinfo.metadata, userdata or vendordata".into());
-    }
-    match seed(answers.metadata.as_deref(), answers.userdata, answers.vendordata, look.platform.dmi.get("system-uuid"))
-    {
-        Ok(seed) => Outcome::Found(Box::new(seed)),
+    let uuid = look.platform.dmi.get("system-uuid");
+    let found = if answers.is_empty() {
+        properties(channel, look).and_then(|bytes| bytes.map_or(Ok(None), |bytes| environment(&bytes, uuid)))
+    } else {
+        seed(answers.metadata.as_deref(), answers.userdata, answers.vendordata, uuid).map(Some)
+    };
+    match found {
+        Ok(Some(seed)) => Outcome::Found(Box::new(seed)),
+        Ok(None) => Outcome::Nothing("guestinfo.metadata, userdata, vendordata or properties of an OVF package".into()),
         Err(why) => Outcome::Failed(why),
     }
 }
+
+/// The environment of the package that the machine was made of: as a value, or on a CD.
+fn properties(channel: &mut dyn Channel, look: &Look<'_>) -> Result<Option<Vec<u8>>, String> {
+    const FILE: &str = "ovf-env.xml";
+    if let Some(bytes) = guestinfo::value(channel, "ovfEnv")? {
+        return Ok(Some(bytes));
+    }
+    for volume in LABELS.iter().flat_map(|label| media::volumes(look.root, label).0) {
+        let mut files = volume.read(look.root, &[FILE]).map_err(|error| error.to_string())?;
+        if let Some(bytes) = files.remove(FILE) {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
+/// Labels of CDs with the environment.
+const LABELS: [&str; 3] = ["OVF ENV", "OVFENV", "OVF-TRANSPORT"];
 
 /// Overwrites what the metadata names, now that it is remembered on the state partition, and says the address.
 fn tidy(channel: &mut dyn Channel, address: Option<&str>) {
@@ -126,6 +149,22 @@ mod tests {
         let text = why(&[("guestinfo.userdata", b"se*cret"), ("guestinfo.userdata.encoding", b"gz+b64")]);
         assert!(text.contains("guestinfo.userdata") && !text.contains("cret"), "{text}");
         assert!(why(&[("guestinfo.metadata", b"a: [")]).starts_with("failed to read guestinfo.metadata:"));
+    }
+
+    #[test]
+    fn the_environment_counts_where_guestinfo_says_nothing() {
+        let environment =
+            b"<Environment><PropertySection><Property key='hostname' value='of-ovf'/></PropertySection></Environment>";
+        let mut both = vec![("guestinfo.ovfEnv", &environment[..]), ("guestinfo.userdata", USER_DATA)];
+        let name = |values: &[(&str, &[u8])]| match look(&mut machine_with(values)) {
+            Outcome::Found(seed) => (seed.source, seed.metadata.local_hostname),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name(&both), ("vmware (guestinfo)".into(), None));
+        both.pop();
+        assert_eq!(name(&both), ("vmware (OVF environment)".into(), Some("of-ovf".into())));
+        let broken = look(&mut machine_with(&[("guestinfo.ovfEnv", b"<a")]));
+        assert!(matches!(broken, Outcome::Failed(why) if why.contains("OVF environment")));
     }
 
     #[test]
