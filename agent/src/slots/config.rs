@@ -2,8 +2,9 @@
 
 use super::Slot;
 
-/// `loader.conf` of systemd-boot: no menu, no editor of the command line, and no entries but those of the images.
-pub const LOADER: &str = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
+/// `loader.conf` of systemd-boot: no editor of the command line, no entries but those of the images, and no menu even when a key is
+/// pressed. `timeout 0` would show one for noise on the serial line, and it waits for ever.
+pub const LOADER: &str = "timeout menu-disabled\neditor no\nauto-entries no\nauto-firmware no\n";
 
 /// The word on the kernel's command line that says that syslinux boots a slot on trial.
 pub const TRIAL: &str = "steppe.on-trial";
