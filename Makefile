@@ -46,7 +46,7 @@ deps-build:
 
 # The referees: programs that know the formats we write.
 deps-test: deps-build
-	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils)
+	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz mcopy fdisk faketime unshare setpriv /usr/lib/ISOLINUX/isolinux.bin,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils fdisk faketime util-linux isolinux)
 
 deps-qemu: deps-test
 	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
@@ -65,7 +65,7 @@ builder: deps-build
 	cargo build --quiet --locked -p builder
 
 image: agent standin builder
-	@for role in $(ROLES); do $(BUILDER) build --role $$role --format raw,netboot --output $(OUT) || exit 1; done
+	@for role in $(ROLES); do $(BUILDER) build --role $$role --format raw,iso,netboot --output $(OUT) || exit 1; done
 
 test: deps-test agent standin
 	cargo test --locked --workspace --exclude tests

@@ -4,7 +4,7 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
-//! ([`raw`], [`compress`], [`qcow2`], [`vmdk`], [`vhd`], [`ova`], [`gce`], [`netboot`]) → [`manifest`] and [`sbom`].
+//! ([`raw`], [`compress`], [`qcow2`], [`vmdk`], [`vhd`], [`ova`], [`gce`], [`iso`], [`netboot`]) → [`manifest`] and [`sbom`].
 //! [`build`] is the chain itself. [`inspect`] reads images and [`diff`] compares them. [`userdata`] is for what a node is
 //! told, by the node's own code.
 
@@ -28,6 +28,7 @@ pub mod gce;
 pub mod hint;
 pub mod initramfs;
 pub mod inspect;
+pub mod iso;
 pub mod lock;
 pub mod manifest;
 pub mod mirror;

@@ -27,6 +27,8 @@ pub enum Kind {
     RawXz,
     /// A qcow2 disk.
     Qcow2,
+    /// A qcow2 disk with clusters compressed by Zstandard.
+    Qcow2Zstd,
     /// A stream-optimized VMDK disk.
     Vmdk,
     /// A fixed VHD disk.
@@ -35,6 +37,8 @@ pub enum Kind {
     Ova,
     /// A disk for Google Compute Engine.
     Gce,
+    /// A CD or USB stick.
+    Iso,
     /// The kernel.
     Kernel,
     /// The initramfs that belongs to a disk.

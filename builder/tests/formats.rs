@@ -1,5 +1,8 @@
 //! Every format of a disk, judged by other people's programs: it is sound, and what is in it is the disk.
 
+#[allow(dead_code, reason = "only the stub is used here")]
+#[path = "../src/fixture.rs"]
+mod fixture;
 #[path = "common/referee.rs"]
 mod referee;
 
@@ -12,9 +15,11 @@ use builder::{
     compress::{self, Compression},
     content::Digest,
     disk::Disk,
-    gce, ova, raw,
+    gce,
+    iso::{self, Isolinux, System},
+    ova, raw,
     runs::reader,
-    vhd, vmdk,
+    uki, vhd, vmdk,
 };
 use referee::{approves, referee, text};
 use tempfile::TempDir;
@@ -199,4 +204,63 @@ fn the_stream_is_the_disk() {
         Digest::of_reader(reader(&case.disk)).unwrap(),
         Digest::of_reader(File::open(&case.raw).unwrap()).unwrap()
     );
+}
+
+#[test]
+fn the_iso_boots_by_both_and_has_its_files_once() {
+    let noise = |seed: u32, length: u32| -> Vec<u8> {
+        (0..length).map(|n| u8::try_from((n ^ seed).wrapping_mul(2_654_435_761) >> 24).unwrap()).collect()
+    };
+    let (linux, initrd) = (noise(1, 3_000_001), noise(2, 9_000_003));
+    // The real one where it is installed: xorriso looks whether it is one.
+    let read = |name: &str, instead: usize| {
+        fs::read(format!("/usr/lib/ISOLINUX/{name}")).unwrap_or_else(|_| vec![0x90; instead])
+    };
+    let (loader, mbr) = (read("isolinux.bin", 3000), read("isohdpfx.bin", 432));
+    let parts = uki::Parts {
+        os_release: "ID=steppe\n",
+        cmdline: "console=ttyS0",
+        uname: "6.1",
+        initrd: &initrd,
+        linux: &linux,
+        time: 42,
+    };
+    let isolinux = Some(Isolinux { loader: &loader, module: b"module", mbr: &mbr });
+    let image = iso::build(&System { stub: &fixture::stub(), parts, isolinux, id: 7 }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("d.iso");
+    fs::write(&path, &image).unwrap();
+    assert!(image.len() < 38 << 20);
+
+    let to = folder.path().join("to");
+    let report = ["-report_el_torito", "plain", "-report_system_area", "plain"];
+    if let Some(said) = approves("xorriso", &[&["-indev", text(&path)], &report[..]].concat()) {
+        for line in [
+            "Volume id    : 'STEPPE'",
+            "El Torito boot img :   1  BIOS  y   none  0x0000  0x00      4",
+            "El Torito boot img :   2  UEFI  y   none  0x0000  0x00",
+            "El Torito img opts :   1  boot-info-table isohybrid-suitable",
+            "El Torito img path :   1  /isolinux/isolinux.bin",
+            "El Torito img path :   2  /boot/efi.img",
+            "MBR partition path :   2  /boot/efi.img",
+        ] {
+            assert!(said.contains(line), "{line:?} is not in\n{said}");
+        }
+        approves("xorriso", &["-osirrox", "on", "-indev", text(&path), "-extract", "/", text(&to)]);
+        let file = |name: &str| fs::read(to.join(name)).unwrap();
+        assert!(file("boot/vmlinuz") == linux);
+        // With the zeros that fill its last sector.
+        assert!(file("boot/initrd")[..initrd.len()] == initrd);
+        assert!(String::from_utf8(file("isolinux/isolinux.cfg")).unwrap().ends_with("APPEND console=ttyS0\n"));
+        approves("fsck.vfat", &["-n", text(&to.join("boot/efi.img"))]);
+        let efi = folder.path().join("BOOTX64.EFI");
+        let volume = to.join("boot/efi.img");
+        if approves("mcopy", &["-i", text(&volume), "::/EFI/BOOT/BOOTX64.EFI", text(&efi)]).is_some() {
+            let image = fs::read(efi).unwrap();
+            assert!(image.windows(linux.len()).step_by(512).any(|bytes| bytes == linux));
+        }
+    }
+    if let Some(said) = approves("fdisk", &["-l", text(&path)]) {
+        assert!(said.contains("EFI (FAT-12/16/32)"), "{said}");
+    }
 }

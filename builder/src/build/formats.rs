@@ -21,6 +21,8 @@ pub enum Format {
     Raw,
     /// A compressed qcow2 disk: QEMU, OpenStack, Proxmox.
     Qcow2,
+    /// A qcow2 disk whose clusters are compressed with Zstandard, which takes QEMU 5.1.
+    Qcow2Zstd,
     /// A stream-optimized VMDK disk: VMware.
     Vmdk,
     /// A fixed VHD disk: Azure.
@@ -29,6 +31,8 @@ pub enum Format {
     Ova,
     /// A disk as Google Compute Engine imports it.
     Gce,
+    /// A CD or USB stick that boots by UEFI and BIOS, with the root in memory.
+    Iso,
     /// Kernel, initramfs with the root in it, and an iPXE script.
     Netboot,
 }
@@ -58,7 +62,7 @@ pub(super) struct DiskFormat {
 const SECTOR: u64 = 512;
 
 /// Every file that a disk can be.
-const DISKS: [DiskFormat; 9] = [
+const DISKS: [DiskFormat; 10] = [
     raw_disk(Compression::None, Kind::Raw, "raw", |disk, _, file| raw::write(disk, file)),
     raw_disk(Compression::Zstd, Kind::RawZstd, "raw.zst", |disk, _, file| {
         compress::write(disk, Compression::Zstd, &mut BufWriter::new(file))
@@ -69,9 +73,11 @@ const DISKS: [DiskFormat; 9] = [
     raw_disk(Compression::Xz, Kind::RawXz, "raw.xz", |disk, _, file| {
         compress::write(disk, Compression::Xz, &mut BufWriter::new(file))
     }),
-    of_its_own(Format::Qcow2, Kind::Qcow2, "qcow2", SECTOR, |mut disk, _, file| {
-        let options = qcow2::Options { compression: qcow2::Compression::Zlib, ..Default::default() };
-        qcow2::write_from(&mut disk, file, Path::new("qcow2"), options).map_err(io_error)
+    of_its_own(Format::Qcow2, Kind::Qcow2, "qcow2", SECTOR, |disk, _, file| {
+        qcow2_with(qcow2::Compression::Zlib, disk, file)
+    }),
+    of_its_own(Format::Qcow2Zstd, Kind::Qcow2Zstd, "zstd.qcow2", SECTOR, |disk, _, file| {
+        qcow2_with(qcow2::Compression::Zstd, disk, file)
     }),
     of_its_own(Format::Vmdk, Kind::Vmdk, "vmdk", vmdk::GRANULE, |disk, _, file| {
         vmdk::write(disk, &mut BufWriter::new(file)).map(|_| ())
@@ -101,6 +107,11 @@ pub(super) fn disks(formats: &[Format], compressions: &[Compression]) -> impl It
     DISKS.iter().filter(|disk| {
         formats.contains(&disk.format) && (disk.format != Format::Raw || compressions.contains(&disk.compression))
     })
+}
+
+fn qcow2_with(compression: qcow2::Compression, mut disk: &Disk, file: &File) -> io::Result<()> {
+    let options = qcow2::Options { compression, ..Default::default() };
+    qcow2::write_from(&mut disk, file, Path::new("qcow2"), options).map_err(io_error)
 }
 
 /// The I/O error in an error of the qcow2 writer, so that it is reported with the file's true name.

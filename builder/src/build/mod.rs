@@ -3,6 +3,7 @@
 
 mod formats;
 mod inputs;
+mod iso;
 mod relock;
 mod steps;
 mod write;

@@ -28,9 +28,11 @@ use crate::{
     uki,
 };
 
-/// The EFI stub of systemd in its package.
-const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-/// systemd-boot in the same one.
+/// The package of systemd's boot programs.
+pub(super) const STUB_PACKAGE: &str = "systemd-boot-efi";
+/// The EFI stub in it.
+pub(super) const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+/// systemd-boot in it.
 const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// What is made and has only to be written.
@@ -65,11 +67,22 @@ impl Build<'_> {
         let wants = |format| self.request.formats.contains(&format);
         let vmlinuz = add(output, Kind::Kernel, "vmlinuz", &kernel.image)?;
         add(output, Kind::Lock, "lock", inputs.lock.text().as_bytes())?;
+        let mut with_root = Vec::new();
+        if wants(Format::Netboot) || wants(Format::Iso) {
+            with_root.extend(made.initrd);
+            with_root.extend(initramfs::embed_root(made.root, time(kernel.epoch))?);
+        }
+        if wants(Format::Iso) {
+            self.progress.step("iso", || {
+                let image = self.iso(inputs, made, &with_root, &words)?;
+                add(output, Kind::Iso, "iso", &image)?;
+                anyhow::Ok(((), progress::bytes(image.len() as u64)))
+            })?;
+        }
         if wants(Format::Netboot) {
             self.progress.step("netboot", || {
-                let mut initrd = made.initrd.to_vec();
-                initrd.extend(initramfs::embed_root(made.root, time(kernel.epoch))?);
-                let name = add(output, Kind::NetbootInitrd, "netboot.initrd", &initrd)?;
+                let initrd = &with_root;
+                let name = add(output, Kind::NetbootInitrd, "netboot.initrd", initrd)?;
                 add(output, Kind::NetbootCmdline, "netboot.cmdline", format!("{words}\n").as_bytes())?;
                 let script = netboot::script(base, &vmlinuz, &name, &words);
                 add(output, Kind::Ipxe, "ipxe", script.as_bytes())?;
@@ -80,7 +93,7 @@ impl Build<'_> {
         if !disks.is_empty() {
             add(output, Kind::Initrd, "initrd", made.initrd)?;
             add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
-            let [stub, loader] = self.boot_files(inputs, "systemd-boot-efi", [STUB, LOADER])?;
+            let [stub, loader] = self.boot_files(inputs, STUB_PACKAGE, [STUB, LOADER])?;
             let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
             let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
@@ -102,7 +115,12 @@ impl Build<'_> {
     }
 
     /// Files of a package that boots the image, by their paths.
-    fn boot_files<const N: usize>(&self, inputs: &Inputs, name: &str, paths: [&str; N]) -> Result<[Vec<u8>; N]> {
+    pub(super) fn boot_files<const N: usize>(
+        &self,
+        inputs: &Inputs,
+        name: &str,
+        paths: [&str; N],
+    ) -> Result<[Vec<u8>; N]> {
         let package = inputs.packages.packages.iter().find(|package| package.locked.name == name);
         let package =
             package.with_context(|| format!("packages.names of the recipe lacks {name}, which boots the image"))?;

@@ -29,6 +29,10 @@ use fixture::Member;
 pub(crate) const EPOCH: u64 = 1_700_000_000;
 pub(crate) const KERNEL: &str = "6.1.0-test";
 
+/// Every format.
+pub(crate) const ALL: [&str; 4] =
+    ["--format", "raw,qcow2,qcow2-zstd,vmdk,vhd,ova,gce,iso,netboot", "--compress", "none,zstd,gzip,xz"];
+
 /// Everything below one temporary folder.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -191,6 +195,17 @@ fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
                     Member::File("usr/sbin/e2fsck", 0o755, &tool),
                     Member::File("usr/sbin/debugfs", 0o755, &tool),
                     Member::File("etc/mke2fs.conf", 0o644, b"[defaults]\n"),
+                ],
+            ),
+        ),
+        (
+            "isolinux",
+            fixture::deb(
+                ".xz",
+                EPOCH - 5,
+                &[
+                    Member::File("usr/lib/ISOLINUX/isolinux.bin", 0o644, &[0x90; 3000]),
+                    Member::File("usr/lib/ISOLINUX/isohdpfx.bin", 0o644, &[0x90; 432]),
                 ],
             ),
         ),

@@ -1,0 +1,148 @@
+//! The same inputs give the same bytes in every format: in another folder, under another user, host name, time zone, locale,
+//! umask, date and number of threads.
+
+mod common;
+#[path = "common/referee.rs"]
+mod referee;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    path::Path,
+};
+
+use builder::content::Digest;
+use common::{ALL, World, said};
+use referee::referee;
+
+/// A user who is nobody in particular.
+const NOBODY: u32 = 65_534;
+
+/// The layers of an image from the innermost out: the first that differs is where to look.
+const LAYERS: [&str; 22] = [
+    "lock",
+    "vmlinuz",
+    "initrd",
+    "netboot.initrd",
+    "netboot.cmdline",
+    "ipxe",
+    "cmdline",
+    "efi",
+    "raw",
+    "raw.zst",
+    "raw.gz",
+    "raw.xz",
+    "qcow2",
+    "zstd.qcow2",
+    "vmdk",
+    "vhd",
+    "ova",
+    "gce.tar.gz",
+    "iso",
+    "spdx.json",
+    "cdx.json",
+    "manifest.json",
+];
+
+/// The digest of every file that a build left, by what its name ends in.
+fn digests(output: &Path) -> BTreeMap<String, Digest> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let (_, suffix) = path.to_str().unwrap().rsplit_once("x86_64.").unwrap();
+        (suffix.to_owned(), Digest::of_reader(fs::File::open(&path).unwrap()).unwrap().0)
+    };
+    fs::read_dir(output).unwrap().map(entry).collect()
+}
+
+/// The words before a command that change what is around it, and what each of them changes. What this machine does not
+/// have is left out.
+fn surroundings() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut found = vec![("umask", vec!["sh", "-c", "umask 077; exec \"$0\" \"$@\""])];
+    let root = rustix::process::getuid().is_root();
+    if root && referee("unshare", &["--uts", "true"]).is_some_and(|output| output.status.success()) {
+        let script = "echo elsewhere > /proc/sys/kernel/hostname; exec \"$0\" \"$@\"";
+        found.push(("host name", vec!["unshare", "--uts", "sh", "-c", script]));
+    }
+    if root && referee("setpriv", &["--version"]).is_some() {
+        found.push(("user", vec!["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]));
+    }
+    // Behind the change of user: it works by a library that is preloaded.
+    if referee("faketime", &["--version"]).is_some() {
+        found.push(("date", vec!["faketime", "2031-05-06 07:08:09"]));
+    }
+    found
+}
+
+/// Gives everything below a folder to a user.
+fn give(path: &Path, user: u32) {
+    chown(path, Some(user), Some(user)).unwrap();
+    if fs::symlink_metadata(path).unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), user);
+        }
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes_wherever_they_are_built() {
+    let first = World::new();
+    let built = first.build(&first.path("out"), &ALL);
+    assert!(built.status.success(), "{}", said(&built));
+    let wanted = digests(&first.path("out"));
+
+    let second = World::new();
+    let output = second.path("another place, with spaces");
+    // Its own copy: the one that was built may lie where that user must not look.
+    let program = second.path("builder");
+    fs::copy(assert_cmd::cargo::cargo_bin!("builder"), &program).unwrap();
+    let around = surroundings();
+    let words: Vec<&str> = around.iter().flat_map(|(_, words)| words.iter().copied()).collect();
+    let around: Vec<&str> = around.iter().map(|(what, _)| *what).collect();
+    let other = |what| around.contains(&what);
+    let mut look = assert_cmd::Command::new(words[0]);
+    let look = look.args(&words[1..]).args(["sh", "-c", "umask; uname -n; id -u; date +%Y"]).output().unwrap();
+    let look = String::from_utf8(look.stdout).unwrap();
+    let look: Vec<&str> = look.lines().collect();
+    assert_eq!(look[0], "0077");
+    assert!(!other("host name") || look[1] == "elsewhere", "{look:?}");
+    assert!(!other("user") || look[2] == NOBODY.to_string(), "{look:?}");
+    assert!(!other("date") || look[3] == "2031", "{look:?}");
+
+    if other("user") {
+        give(second.folder.path(), NOBODY);
+    }
+    let mut command = assert_cmd::Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .arg(&program)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("HOME", "/nonexistent");
+    second.arguments(&mut command);
+    command.args(ALL).arg("--output").arg(&output).current_dir("/");
+    command.env("TZ", "Asia/Kathmandu").env("LC_ALL", "tr_TR.UTF-8").env("STEPPE_THREADS", "3");
+    let built = command.output().unwrap();
+    assert!(built.status.success(), "{:?}: {}", around, said(&built));
+    // Whoever built it, and whatever the umask was, people can read it.
+    let metadata = fs::metadata(output.join("steppe-0.1.0-test-x86_64.raw")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o644);
+    if other("user") {
+        assert_eq!(metadata.uid(), NOBODY, "it was not another user who built");
+    }
+
+    let got = digests(&output);
+    for layer in LAYERS {
+        let (Some(one), Some(other)) = (wanted.get(layer), got.get(layer)) else {
+            panic!("no {layer} among {:?} and {:?}", wanted.keys(), got.keys());
+        };
+        if one != other {
+            let name = |folder: &Path| folder.join(format!("steppe-0.1.0-test-x86_64.{layer}"));
+            let mut diff = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+            let diff = diff.arg("diff").args([name(&first.path("out")), name(&output)]).output().unwrap();
+            panic!("{layer} is the first layer that differs. Other were directory, {:?}:\n{}", around, said(&diff));
+        }
+    }
+    assert_eq!(wanted.len(), LAYERS.len(), "{:?}", wanted.keys());
+    assert_eq!(got.len(), LAYERS.len(), "{:?}", got.keys());
+}
