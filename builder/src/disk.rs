@@ -1,12 +1,15 @@
-//! The disk: GPT with the EFI system partition and the root, then free space for the state.
+//! The disk: GPT with the EFI system partition and two slots, each for a root and its hash tree, then free space for the state.
 //!
-//! A disk is a list of extents; what lies between them is zeros. Writers of formats make files of it.
+//! The image fills slot A; slot B is for the first update. A disk is a list of extents; what lies between them is zeros.
+//! Writers of formats make files of it.
 
+use agent::slots::{self, Slot};
 use gptman::{GPT, GPTPartitionEntry};
+use serde::{Deserialize, Serialize};
 use std::io::{self, Cursor, Read};
 use uuid::Uuid;
 
-use crate::{content::Digest, esp::Esp, syslinux};
+use crate::{content::Digest, esp::Esp, size::Size, syslinux, verity};
 
 const SECTOR: u64 = 512;
 const ALIGN: u64 = 1 << 20;
@@ -16,16 +19,82 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_2f6a_41f5_5b0e_a0b7_53e5_7a1d_6c1
 const ESP_TYPE: Uuid = Uuid::from_u128(0xc12a_7328_f81f_11d2_ba4b_00a0_c93e_c93b);
 /// Root for x86-64 (Discoverable Partitions Specification).
 const ROOT_TYPE: Uuid = Uuid::from_u128(0x4f68_bce3_e8cd_4db1_96e7_fbca_f984_b709);
+/// Hash tree of such a root.
+const VERITY_TYPE: Uuid = Uuid::from_u128(0x2c73_57ed_ebd2_46d9_aec1_23d4_37ec_2bf5);
 /// "Legacy BIOS bootable" of the UEFI specification, for every type.
 const BIOS_BOOTABLE: u64 = 1 << 2;
-/// "Read-only" in the specification of that type.
+/// "Read-only" in the specification of these two types.
 const READ_ONLY: u64 = 1 << 60;
 
-/// An identifier that follows from the root's content: the kernel command line names the root by it, so that a machine
-/// with two such disks starts from the one that belongs to its kernel.
+/// An identifier that follows from a digest of content.
 #[must_use]
-pub fn identifier(root: Digest, what: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("{what}:{root}").as_bytes())
+pub fn identifier(content: Digest, what: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{what}:{content}").as_bytes())
+}
+
+/// Sizes that the recipe decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The disk.
+    pub size: Size,
+    /// The partition of a root; that of its hash tree follows from it. Multiple of 1 MiB.
+    pub slot: Size,
+}
+
+/// A partition, as the manifest tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// Its type (GUID).
+    pub kind: Uuid,
+    /// Which one it is (`PARTUUID`).
+    pub id: Uuid,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Of these, bytes that the image fills; the others are zero.
+    pub used: u64,
+}
+
+impl Layout {
+    /// The partitions of a disk with an EFI system partition of `esp` bytes, and in slot A a root of `root` bytes.
+    ///
+    /// # Errors
+    /// When they do not fit, or the root does not fit into a slot.
+    pub fn partitions(self, esp: u64, root: u64, tree: &verity::Tree) -> Result<Vec<Partition>, DiskError> {
+        let Self { size: Size(size), slot: Size(slot) } = self;
+        let hashes = verity::size(slot).next_multiple_of(ALIGN);
+        if root > slot {
+            return Err(DiskError::Slot { root, slot });
+        }
+        let content = tree.root_hash;
+        let (root_id, verity_id) = verity::partition_ids(content);
+        let own = |what| identifier(content, what);
+        let mut partitions: Vec<Partition> = Vec::new();
+        let mut end = ALIGN;
+        for (name, kind, id, size, used) in [
+            (slots::ESP_LABEL, ESP_TYPE, own("esp"), esp, esp),
+            (Slot::A.root_label(), ROOT_TYPE, root_id, slot, root),
+            (Slot::A.verity_label(), VERITY_TYPE, verity_id, hashes, tree.bytes.len() as u64),
+            (Slot::B.root_label(), ROOT_TYPE, own("root-b"), slot, 0),
+            (Slot::B.verity_label(), VERITY_TYPE, own("verity-b"), hashes, 0),
+        ] {
+            let number = u32::try_from(partitions.len()).unwrap_or(0) + 1;
+            partitions.push(Partition { number, name: name.to_owned(), kind, id, start: end, size, used });
+            end = (end + size).next_multiple_of(ALIGN);
+        }
+        // Four megabytes after the slots: the backup table, and a state partition that a file system can be made on.
+        let least = end + (4 << 20);
+        if size < least {
+            return Err(DiskError::Small { size, least });
+        }
+        Ok(partitions)
+    }
 }
 
 /// A disk before it is a file.
@@ -38,33 +107,27 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Lays out a disk of `size` bytes. `root_id` is the digest that identifiers are made from.
+    /// Lays out a disk with `root` and its hash tree in slot A.
     ///
     /// # Errors
-    /// When the partitions do not fit.
-    pub fn build(size: u64, esp: Esp, root: Vec<u8>, root_id: Digest) -> Result<Self, DiskError> {
+    /// When the partitions do not fit, or the root does not fit into a slot.
+    pub fn build(layout: Layout, esp: Esp, root: Vec<u8>, tree: &verity::Tree) -> Result<Self, DiskError> {
+        let Layout { size: Size(size), .. } = layout;
         let Esp { bytes: esp, mbr } = esp;
+        let partitions = layout.partitions(esp.len() as u64, root.len() as u64, tree)?;
         let bootable = if mbr.is_some() { BIOS_BOOTABLE } else { 0 };
-        let esp_at = ALIGN;
-        let root_at = esp_at + (esp.len() as u64).next_multiple_of(ALIGN);
-        let root_len = (root.len() as u64).next_multiple_of(ALIGN);
-        // Four megabytes after the root: the backup table, and a state partition that a file system can be made on.
-        let least = root_at + root_len + (4 << 20);
-        if size < least {
-            return Err(DiskError::Small { size, least: least.next_multiple_of(ALIGN) });
-        }
-        let entry = |kind: Uuid, id: Uuid, at: u64, len: u64, bits: u64, name: &str| GPTPartitionEntry {
-            partition_type_guid: kind.to_bytes_le(),
-            unique_partition_guid: id.to_bytes_le(),
-            starting_lba: at / SECTOR,
-            ending_lba: (at + len) / SECTOR - 1,
-            attribute_bits: bits,
-            partition_name: name.into(),
-        };
         let mut sparse = SparseEnds::new(size);
-        let mut gpt = GPT::new_from(&mut sparse, SECTOR, identifier(root_id, "disk").to_bytes_le())?;
-        gpt[1] = entry(ESP_TYPE, identifier(root_id, "esp"), esp_at, esp.len() as u64, bootable, "steppe-esp");
-        gpt[2] = entry(ROOT_TYPE, identifier(root_id, "root"), root_at, root_len, READ_ONLY, "steppe-root");
+        let mut gpt = GPT::new_from(&mut sparse, SECTOR, identifier(tree.root_hash, "disk").to_bytes_le())?;
+        for partition in &partitions {
+            gpt[partition.number] = GPTPartitionEntry {
+                partition_type_guid: partition.kind.to_bytes_le(),
+                unique_partition_guid: partition.id.to_bytes_le(),
+                starting_lba: partition.start / SECTOR,
+                ending_lba: (partition.start + partition.size) / SECTOR - 1,
+                attribute_bits: if partition.kind == ESP_TYPE { bootable } else { READ_ONLY },
+                partition_name: partition.name.as_str().into(),
+            };
+        }
         GPT::write_protective_mbr_into(&mut sparse, SECTOR)?;
         gpt.write_into(&mut sparse)?;
         let (mut head, tail) = sparse.into_parts();
@@ -72,8 +135,10 @@ impl Disk {
             let place = head.get_mut(..code.len()).filter(|place| place.len() <= syslinux::MBR_CODE);
             place.ok_or(DiskError::Code(code.len()))?.copy_from_slice(&code);
         }
-        let tail_at = size - tail.len() as u64;
-        Ok(Self { size, extents: vec![(0, head), (esp_at, esp), (root_at, root), (tail_at, tail)] })
+        let mut extents = vec![(0, head)];
+        extents.extend(partitions.iter().map(|partition| partition.start).zip([esp, root, tree.bytes.clone()]));
+        extents.push((size - tail.len() as u64, tail));
+        Ok(Self { size, extents })
     }
 }
 
@@ -178,7 +243,7 @@ impl io::Seek for SparseEnds {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The partitions do not fit.
-    #[error("a disk of {size} bytes is too small: raise disk.size to {least} or more")]
+    #[error("a disk of {size} bytes is too small: raise disk.size to {least} or more, or lower disk.slot")]
     Small {
         /// What the recipe says.
         size: u64,
@@ -188,6 +253,14 @@ pub enum DiskError {
     /// The code would lie over the partition table.
     #[error("boot code of {0} bytes does not fit into the first sector of a disk")]
     Code(usize),
+    /// The root is larger than its partition.
+    #[error("a root of {root} bytes does not fit into a slot of {slot}: raise disk.slot to {}", Size(root.next_multiple_of(ALIGN)))]
+    Slot {
+        /// Bytes of the root.
+        root: u64,
+        /// What the recipe says.
+        slot: u64,
+    },
     /// The partition table writer failed.
     #[error("failed to write the partition table: {0}")]
     Table(#[from] gptman::Error),
@@ -197,26 +270,64 @@ pub enum DiskError {
 mod tests {
     use super::*;
 
+    const LAYOUT: Layout = Layout { size: Size(80 << 20), slot: Size(8 << 20) };
+
+    fn tree(root: &[u8]) -> verity::Tree {
+        verity::tree(root, &verity::Parameters::of(root))
+    }
+
     #[test]
     fn another_pass_reads_the_table_back() {
-        let root = Digest::of(b"root");
+        let root = vec![2; 5000];
+        let tree = tree(&root);
         let esp = |code: &[u8]| Esp { bytes: vec![1; 36 << 20], mbr: Some(code.to_vec()) };
-        let disk = Disk::build(64 << 20, esp(&[3; 440]), vec![2; 5000], root).unwrap();
-        let mut image = vec![0; 64 << 20];
+        let disk = Disk::build(LAYOUT, esp(&[3; 440]), root, &tree).unwrap();
+        let mut image = vec![0; 80 << 20];
         for (at, bytes) in &disk.extents {
             let at = usize::try_from(*at).unwrap();
             image[at..at + bytes.len()].copy_from_slice(bytes);
         }
         let gpt = GPT::read_from(&mut Cursor::new(&mut image), SECTOR).unwrap();
-        assert_eq!(gpt[2].unique_partition_guid, identifier(root, "root").to_bytes_le());
+        let (root_id, verity_id) = verity::partition_ids(tree.root_hash);
+        assert_eq!(gpt[2].unique_partition_guid, root_id.to_bytes_le());
+        assert_eq!(gpt[3].unique_partition_guid, verity_id.to_bytes_le());
         assert_eq!(gpt[2].starting_lba * SECTOR, 37 << 20);
         assert_eq!(&image[37 << 20..(37 << 20) + 5000], &[2; 5000]);
+        assert_eq!(&image[45 << 20..(45 << 20) + tree.bytes.len()], &tree.bytes);
+        let names: Vec<_> =
+            gpt.iter().filter(|(_, p)| p.is_used()).map(|(_, p)| p.partition_name.to_string()).collect();
+        assert_eq!(names, ["steppe-esp", "steppe-root-a", "steppe-verity-a", "steppe-root-b", "steppe-verity-b"]);
+        for (a, b) in [(2, 4), (3, 5)] {
+            let size = |n: u32| gpt[n].ending_lba - gpt[n].starting_lba;
+            assert_eq!((gpt[a].partition_type_guid, size(a)), (gpt[b].partition_type_guid, size(b)), "slots are alike");
+            assert_ne!(gpt[a].unique_partition_guid, gpt[b].unique_partition_guid);
+        }
         assert_eq!(image[510..512], [0x55, 0xaa]);
         assert_eq!((&image[..440], gpt[1].attribute_bits), (&[3; 440][..], BIOS_BOOTABLE));
-        assert!(matches!(Disk::build(64 << 20, esp(&[3; 441]), vec![2], root), Err(DiskError::Code(441))));
+        assert!(matches!(Disk::build(LAYOUT, esp(&[3; 441]), vec![2], &tree), Err(DiskError::Code(441))));
         assert_eq!(disk.digest().unwrap(), Digest::of(&image));
-        // Another root, other identifiers.
-        assert_ne!(identifier(root, "root"), identifier(Digest::of(b"other"), "root"));
-        assert!(matches!(Disk::build(38 << 20, esp(b""), vec![1], root), Err(DiskError::Small { .. })));
+    }
+
+    #[test]
+    fn what_does_not_fit_says_what_to_raise() {
+        let why = |layout: Layout, root: Vec<u8>| {
+            let tree = tree(&root);
+            Disk::build(layout, Esp { bytes: vec![0; 36 << 20], mbr: None }, root, &tree).unwrap_err().to_string()
+        };
+        let small = why(Layout { size: Size(40 << 20), ..LAYOUT }, vec![1]);
+        assert!(small.contains("raise disk.size to"), "{small}");
+        let large = why(LAYOUT, vec![1; (8 << 20) + 1]);
+        assert!(large.contains("raise disk.slot to 9MiB"), "{large}");
+        // As much as the message says is enough.
+        let least = 1 + 36 + 2 * (8 + 1) + 4;
+        assert!(
+            Disk::build(
+                Layout { size: Size(least << 20), ..LAYOUT },
+                Esp { bytes: vec![0; 36 << 20], mbr: None },
+                vec![1],
+                &tree(&[1])
+            )
+            .is_ok()
+        );
     }
 }

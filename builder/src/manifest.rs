@@ -11,7 +11,7 @@ use std::{
 use agent::facts::{NomadFacts, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{content::Digest, lock::Locked, tree::FileRecord};
+use crate::{content::Digest, disk::Partition, lock::Locked, tree::FileRecord};
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,8 +124,10 @@ pub struct Manifest {
     pub epoch: u64,
     /// The kernel command line for disks.
     pub cmdline: String,
-    /// The partition that holds the root, as the command line names it.
-    pub root_partuuid: String,
+    /// The root hash of the root file system's hash tree, as the command line of disks names it.
+    pub root_hash: Digest,
+    /// The partitions of disks; none when the build made no disk.
+    pub partitions: Vec<Partition>,
     /// Compressed bytes by what they are for.
     pub parts: Parts,
     /// Files that the build left.

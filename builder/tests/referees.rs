@@ -11,12 +11,13 @@ use std::{
 };
 
 use builder::{
-    content::Digest,
     cpio,
-    disk::Disk,
+    disk::{Disk, Layout},
     esp::{self, Esp},
     fat::{Identity, Volume},
-    qcow2, raw, squashfs,
+    qcow2, raw,
+    size::Size,
+    squashfs,
     syslinux::{self, Installer},
     tree::{Origin, Tree},
     verity,
@@ -34,7 +35,8 @@ fn system_partition(size: u64) -> Esp {
 
 fn disk() -> Disk {
     let root: Vec<u8> = (0..2_500_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
-    Disk::build(128 << 20, system_partition(36 << 20), root, Digest::of(b"root")).unwrap()
+    let tree = verity::tree(&root, &verity::Parameters::of(&root));
+    Disk::build(Layout { size: Size(128 << 20), slot: Size(8 << 20) }, system_partition(36 << 20), root, &tree).unwrap()
 }
 
 #[test]

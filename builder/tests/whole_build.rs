@@ -58,7 +58,7 @@ fn a_build_leaves_what_the_manifest_says() {
         assert!(!paths.iter().any(|path| path.contains(unwanted)), "{unwanted} is in {paths:#?}");
     }
     let cmdline = fs::read_to_string(manifest.path(Kind::Cmdline).unwrap()).unwrap();
-    assert!(cmdline.starts_with(&format!("root=PARTUUID={} console=tty0 ", manifest.root_partuuid)), "{cmdline}");
+    assert!(cmdline.starts_with(&format!("roothash={} console=tty0 ", manifest.root_hash)), "{cmdline}");
     let netboot = fs::read_to_string(manifest.path(Kind::NetbootCmdline).unwrap()).unwrap();
     assert!(!netboot.contains("root=") && netboot.lines().count() == 1, "{netboot}");
 }

@@ -15,7 +15,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let kernel = std::path::Path::new("out/vmlinuz");
-//! let boot = BootFiles::kernel(kernel, "out/initrd", "root=PARTUUID=... console=ttyS0,115200 loglevel=6 panic=10")
+//! let boot = BootFiles::kernel(kernel, "out/initrd", "roothash=... console=ttyS0,115200 loglevel=6 panic=10")
 //!     .with_disk("out/server.raw", DiskFormat::Raw)
 //!     .with_disk_size(2 << 30);
 //! let server = |number: u32| {

@@ -10,6 +10,7 @@ pub mod disks;
 pub(crate) mod dm;
 mod early;
 pub mod etc;
+mod fallback;
 mod flush;
 pub mod gpt;
 pub mod kmsg;

@@ -12,7 +12,7 @@ use crate::{cmdline::Cmdline, error, notice, paths, sys};
 
 use super::{
     devices::Devices,
-    disks,
+    disks, fallback,
     gpt::{self, Guid},
     modules::ModuleError,
     stay,
@@ -21,6 +21,9 @@ use super::{
 
 /// Time that a disk has to appear before the message becomes an error.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Time after which a root that does not appear gives way to the other slot's, if that has one.
+const GIVE_WAY: Duration = Duration::from_secs(60);
 
 /// Where the root is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub enum RootError {
         "roothash={0} on the kernel command line is not a SHA-256: use roothash= and the 64 digits that the image's manifest has"
     )]
     Hash(String),
+    /// It is not there, and another system is.
+    #[error("there is no sign of {0}")]
+    Absent(String),
     /// The root cannot be verified.
     #[error(transparent)]
     Verity(#[from] VerityError),
@@ -93,7 +99,8 @@ pub fn spec(cmdline: &Cmdline, embedded: bool) -> Result<RootSpec, RootError> {
     guid.map(RootSpec::Partition).or(device.map(RootSpec::Device)).ok_or_else(|| RootError::Unknown(value.to_owned()))
 }
 
-/// Mounts the root read-only on `target`; waits for its device for as long as it takes and says so.
+/// Mounts the root read-only on `target`; waits for its device and says so, for as long as it takes unless there is another
+/// system.
 pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Result<(), RootError> {
     let device = match spec {
         RootSpec::Embedded => {
@@ -102,29 +109,31 @@ pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Re
         }
         RootSpec::Verity(root_hash) => {
             devices.load("dm-verity")?;
-            let data = partition(devices, "root", root_hash.data);
-            let hashes = partition(devices, "hash", root_hash.hashes);
-            verity::open(&data, &hashes, root_hash)?
+            let data = partition(devices, "root", root_hash.data)?;
+            let hashes = partition(devices, "hash", root_hash.hashes)?;
+            let device = verity::open(&data, &hashes, root_hash)?;
+            notice!("the root is {}, verified by {}", data.display(), hashes.display());
+            device
         }
-        RootSpec::Partition(guid) => partition(devices, "root", *guid),
+        RootSpec::Partition(guid) => partition(devices, "root", *guid)?,
         RootSpec::Device(path) => {
-            wait(devices, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))
+            wait(devices, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))?
         }
     };
     nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
         .map_err(|source| RootError::Mount { device, source })
 }
 
-fn partition(devices: &mut Devices, what: &str, guid: Guid) -> PathBuf {
+fn partition(devices: &mut Devices, what: &str, guid: Guid) -> Result<PathBuf, RootError> {
     wait(devices, &format!("the {what} partition PARTUUID={guid}"), || find(guid))
 }
 
-fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> PathBuf {
+fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> Result<PathBuf, RootError> {
     let start = sys::boottime();
     let mut next_message = stay::REPEAT;
     loop {
         if let Some(found) = find() {
-            return found;
+            return Ok(found);
         }
         let waited = sys::boottime() - start;
         if waited >= next_message {
@@ -133,6 +142,9 @@ fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<Path
                 notice!("waiting for {text}");
             } else {
                 error!("still no sign of {text}");
+            }
+            if waited >= GIVE_WAY && fallback::exists() {
+                return Err(RootError::Absent(what.to_owned()));
             }
             next_message += stay::REPEAT;
         }

@@ -1,6 +1,7 @@
 //! When the boot cannot go on: say why, again and again, and keep the machine as it is until a person ends it.
 //!
-//! A machine that restarts by itself in this state would loop for ever and take its last words with it.
+//! A machine that restarts by itself in this state would loop for ever and take its last words with it. So it does that only when
+//! the disk's other slot holds a system as well: a boot loader that counts tries comes back to it.
 
 use std::{fmt::Display, os::fd::AsFd as _, path::Path, thread, time::Duration};
 
@@ -12,11 +13,11 @@ use nix::{
     },
 };
 
-use crate::{error, notice, sys};
+use crate::{error, notice, notify::Power, sys};
 
 use super::{
     button::{self, Button},
-    flush,
+    fallback, flush,
     manager::{Request, wish},
     shutdown,
     timeline::seconds,
@@ -25,11 +26,15 @@ use super::{
 /// Time between two messages.
 pub(super) const REPEAT: Duration = Duration::from_secs(10);
 
+/// Time that the last words stay on the console when there is another system to fall back to.
+const FALL_BACK: Duration = Duration::from_secs(30);
+
 /// The signals that end the machine here, as they do in the loop of PID 1.
 const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
 
-/// Never returns. Only a person can help, who may still use the power button or Ctrl-Alt-Del.
+/// Never returns. Where there is no other system, only a person can help, who may still use the power button or Ctrl-Alt-Del.
 pub(super) fn forever(why: &dyn Display) -> ! {
+    let end = fallback::exists().then(|| sys::boottime() + FALL_BACK);
     let signals = listen().map_err(|why| error!("failed to listen to signals: {why}")).ok();
     let mut buttons = Vec::new();
     let mut next = sys::boottime();
@@ -37,6 +42,10 @@ pub(super) fn forever(why: &dyn Display) -> ! {
         if sys::boottime() >= next {
             error!("the boot cannot go on ({}): {why}", seconds(sys::boottime()));
             next += REPEAT;
+        }
+        if end.is_some_and(|end| sys::boottime() >= end) {
+            notice!("rebooting: the other slot of the disk holds a system that the boot loader may fall back to");
+            finish(Power::Reboot);
         }
         // Devices may have appeared since the last look.
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
@@ -50,11 +59,15 @@ pub(super) fn forever(why: &dyn Display) -> ! {
         };
         if let Some(request) = asked {
             notice!("ending the machine (asked by {})", request.by);
-            flush::bounded();
-            let Err(why) = shutdown::end(shutdown::mode(request.power));
-            error!("failed to end the machine: {why}");
+            finish(request.power);
         }
     }
+}
+
+fn finish(power: Power) {
+    flush::bounded();
+    let Err(why) = shutdown::end(shutdown::mode(power));
+    error!("failed to end the machine: {why}");
 }
 
 fn listen() -> nix::Result<SignalFd> {
@@ -84,7 +97,6 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
-    use crate::notify::Power;
 
     #[test]
     fn the_machine_can_still_be_ended() {

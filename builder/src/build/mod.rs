@@ -17,7 +17,10 @@ use agent::facts::NomadSource;
 use anyhow::{Context as _, Result};
 
 pub use self::{formats::Format, relock::newest};
-use self::{inputs::Inputs, write::Made};
+use self::{
+    inputs::Inputs,
+    write::{Made, Written},
+};
 use crate::{
     cache::{Cache, CacheError},
     compress::Compression,
@@ -129,11 +132,11 @@ impl Build<'_> {
         let second = self.modules(&inputs, &kernel, &inputs.lists.root, &first.always)?;
         let (initrd, initrd_files) = self.initramfs(&inputs, &kernel, &first)?;
         let facts = self.facts(&inputs, &kernel);
-        let (root, record) = self.root(&inputs, &kernel, &facts, &second)?;
+        let (root, tree, record) = self.root(&inputs, &kernel, &facts, &second)?;
 
         let mut output = Output::open(&self.request.output)?;
-        let made = Made { base: &base, facts: &facts, kernel: &kernel, initrd: &initrd, root: &root };
-        let (artefacts, cmdline, root_partuuid) = self.write(&mut output, &inputs, &made)?;
+        let made = Made { base: &base, facts: &facts, kernel: &kernel, initrd: &initrd, root: &root, tree: &tree };
+        let Written { artefacts, cmdline, partitions } = self.write(&mut output, &inputs, &made)?;
         let mut written = Manifest {
             format: Manifest::FORMAT,
             name: recipe.name.clone(),
@@ -145,7 +148,8 @@ impl Build<'_> {
             kernel: kernel.release.clone(),
             epoch: facts.epoch,
             cmdline,
-            root_partuuid,
+            root_hash: tree.root_hash,
+            partitions,
             parts: Parts {
                 kernel: kernel.image.len() as u64,
                 initramfs: initrd.len() as u64,

@@ -15,6 +15,7 @@ use crate::{
     modules::{Catalogue, Module, Selection, Wanted},
     progress, root, squashfs,
     tree::{FileRecord, Tree},
+    verity,
 };
 
 /// The kernel package, unpacked once it is needed.
@@ -159,9 +160,9 @@ impl Build<'_> {
         kernel: &Kernel,
         facts: &ImageFacts,
         modules: &Selection,
-    ) -> Result<(Vec<u8>, RootRecord)> {
+    ) -> Result<(Vec<u8>, verity::Tree, RootRecord)> {
         let recipe = &self.request.recipe;
-        let key = Key::new("root", 2)
+        let key = Key::new("root", 3)
             .with("builder", self.builder.bytes())
             .with("lock", inputs.packages.lock.text())
             .with("facts", serde_json::to_vec(facts)?)
@@ -170,13 +171,20 @@ impl Build<'_> {
         self.progress.step("root", || {
             let folder = self.cache.step("root", key.finish(), |folder| -> Result<()> {
                 let (bytes, record) = self.make_root(inputs, kernel, facts, modules)?;
+                let tree = verity::tree(&bytes, &verity::Parameters::of(&bytes));
                 keep(folder, "root.squashfs", &bytes)?;
+                keep(folder, "root.verity", &tree.bytes)?;
+                keep(folder, "root.hash", tree.root_hash.hex().as_bytes())?;
                 keep(folder, "record.json", &serde_json::to_vec(&record)?)
             })?;
             let bytes = read(&folder.join("root.squashfs"))?;
+            let hash = String::from_utf8(read(&folder.join("root.hash"))?)?;
+            let root_hash =
+                Digest::parse(&hash).with_context(|| format!("{} is damaged: remove it", folder.display()))?;
+            let tree = verity::Tree { root_hash, bytes: read(&folder.join("root.verity"))? };
             let record: RootRecord = serde_json::from_slice(&read(&folder.join("record.json"))?)?;
             let summary = format!("{}, {} files", progress::bytes(bytes.len() as u64), record.files.len());
-            anyhow::Ok(((bytes, record), summary))
+            anyhow::Ok(((bytes, tree, record), summary))
         })
     }
 

@@ -24,8 +24,9 @@ use crate::{
     netboot,
     output::Output,
     progress, root,
+    size::Size,
     syslinux::{self, Installer},
-    uki,
+    uki, verity,
 };
 
 /// The package of systemd's boot programs.
@@ -42,22 +43,24 @@ pub(super) struct Made<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) initrd: &'a [u8],
     pub(super) root: &'a [u8],
+    pub(super) tree: &'a verity::Tree,
+}
+
+/// What was written, as the manifest tells it.
+pub(super) struct Written {
+    pub(super) artefacts: Vec<Artefact>,
+    pub(super) cmdline: String,
+    pub(super) partitions: Vec<disk::Partition>,
 }
 
 impl Build<'_> {
-    pub(super) fn write(
-        &self,
-        output: &mut Output,
-        inputs: &Inputs,
-        made: &Made<'_>,
-    ) -> Result<(Vec<Artefact>, String, String)> {
+    pub(super) fn write(&self, output: &mut Output, inputs: &Inputs, made: &Made<'_>) -> Result<Written> {
         let recipe = &self.request.recipe;
         let Made { base, kernel, .. } = made;
-        let root_id = Digest::of(made.root);
-        let partuuid = disk::identifier(root_id, "root").to_string();
         let words = recipe.kernel.cmdline.join(" ");
-        let cmdline = format!("root=PARTUUID={partuuid} {words}");
+        let cmdline = format!("roothash={} {words}", made.tree.root_hash);
         let mut artefacts = Vec::new();
+        let mut partitions = Vec::new();
         let mut add = |output: &mut Output, kind: Kind, suffix: &str, bytes: &[u8]| -> Result<String> {
             let file = format!("{base}.{suffix}");
             output.write_bytes(&file, bytes)?;
@@ -97,21 +100,21 @@ impl Build<'_> {
             let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
             let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
+            let layout = disk::Layout { size: recipe.disk_size, slot: recipe.slot_size };
+            partitions = layout.partitions(recipe.esp_size.0, made.root.len() as u64, made.tree)?;
             // Formats that want another size get a disk of that size, and not one with something behind its end.
             let mut of_size: BTreeMap<u64, Disk> = BTreeMap::new();
             for format in disks {
                 let size = recipe.disk_size.0.next_multiple_of(format.granule);
                 let disk = match of_size.entry(size) {
                     Entry::Occupied(entry) => &*entry.into_mut(),
-                    Entry::Vacant(entry) => {
-                        &*entry.insert(self.disk(size, inputs, &loader, &system, made.root, root_id)?)
-                    }
+                    Entry::Vacant(entry) => &*entry.insert(self.disk(size, inputs, &loader, &system, made)?),
                 };
                 artefacts.push(self.write_disk(output, made, format, disk)?);
             }
         }
         artefacts.sort_by_key(|artefact| artefact.kind);
-        Ok((artefacts, cmdline, partuuid))
+        Ok(Written { artefacts, cmdline, partitions })
     }
 
     /// Files of a package that boots the image, by their paths.
@@ -154,11 +157,10 @@ impl Build<'_> {
         inputs: &Inputs,
         loader: &[u8],
         system: &esp::System<'_>,
-        root: &[u8],
-        root_id: Digest,
+        made: &Made<'_>,
     ) -> Result<Disk> {
         let recipe = &self.request.recipe;
-        let volume = disk::identifier(root_id, "fat").as_fields().0;
+        let volume = disk::identifier(made.tree.root_hash, "fat").as_fields().0;
         let syslinux = if recipe.bios {
             let [program, mbr] = self.boot_files(inputs, syslinux::PACKAGE, [syslinux::INSTALLER, syslinux::MBR])?;
             Some((Installer::parse(&program)?, mbr))
@@ -167,7 +169,8 @@ impl Build<'_> {
         };
         let syslinux = syslinux.as_ref().map(|(parts, mbr)| (parts, mbr.as_slice()));
         let esp = esp::build(recipe.esp_size.0, volume, &esp::Loaders { systemd_boot: loader, syslinux }, system)?;
-        Ok(Disk::build(size, esp, root.to_vec(), root_id)?)
+        let layout = disk::Layout { size: Size(size), slot: recipe.slot_size };
+        Ok(Disk::build(layout, esp, made.root.to_vec(), made.tree)?)
     }
 
     fn write_disk(&self, output: &mut Output, made: &Made<'_>, format: &DiskFormat, disk: &Disk) -> Result<Artefact> {

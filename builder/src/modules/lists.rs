@@ -50,6 +50,7 @@ mod tests {
         let lists = ModuleLists::parse("m", crate::embedded::module_list("cloud").unwrap()).unwrap();
         assert!(lists.initramfs.always.iter().any(|m| m == "squashfs"));
         assert!(lists.initramfs.asked.contains_key("loop"), "a root in the initramfs is mounted through it");
+        assert!(lists.initramfs.asked.contains_key("dm-verity"), "a root on a disk is mounted through it");
         assert!(ModuleLists::parse("m", "initrd = []\n").unwrap_err().to_string().contains("m:1:1: unknown field"));
     }
 }

@@ -31,6 +31,9 @@ impl Recipe {
         if self.esp_size.0 < 34 << 20 || !self.esp_size.0.is_multiple_of(1 << 20) {
             return wrong("disk.esp", format!("{} is not a multiple of 1MiB from 34MiB on", self.esp_size));
         }
+        if self.slot_size.0 == 0 || !self.slot_size.0.is_multiple_of(1 << 20) {
+            return wrong("disk.slot", format!("{} is not a multiple of 1MiB", self.slot_size));
+        }
         if !self.disk_size.0.is_multiple_of(1 << 20) {
             return wrong("disk.size", format!("{} is not a multiple of 1MiB", self.disk_size));
         }
@@ -39,7 +42,9 @@ impl Recipe {
                 return wrong("packages", format!("{name:?} is not the name of a package or suite"));
             }
         }
-        if let Some(word) = self.kernel.cmdline.iter().find(|w| w.starts_with("root=") || w.contains(['\n', '\0'])) {
+        let ours =
+            |word: &&String| word.starts_with("root=") || word.starts_with("roothash=") || word.contains(['\n', '\0']);
+        if let Some(word) = self.kernel.cmdline.iter().find(ours) {
             return wrong("kernel.cmdline", format!("{word:?} is the builder's to say"));
         }
         Ok(())

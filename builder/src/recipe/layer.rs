@@ -72,6 +72,7 @@ struct DiskLayer {
     size: Option<Size>,
     esp: Option<Size>,
     bios: Option<bool>,
+    slot: Option<Size>,
 }
 
 impl Layer {
@@ -112,6 +113,7 @@ impl Layer {
                 size: self.disk.size.or(below.disk.size),
                 esp: self.disk.esp.or(below.disk.esp),
                 bios: self.disk.bios.or(below.disk.bios),
+                slot: self.disk.slot.or(below.disk.slot),
             },
         }
     }
@@ -146,6 +148,7 @@ impl Layer {
             disk_size: need(self.disk.size, file, "disk.size")?,
             esp_size: need(self.disk.esp, file, "disk.esp")?,
             bios: self.disk.bios.unwrap_or(true),
+            slot_size: need(self.disk.slot, file, "disk.slot")?,
         };
         recipe.check(file)?;
         Ok(recipe)

@@ -45,6 +45,8 @@ pub struct Recipe {
     pub esp_size: Size,
     /// Whether the disk boots by a PC BIOS too, besides UEFI.
     pub bios: bool,
+    /// Size of a slot: of a partition for a root.
+    pub slot_size: Size,
 }
 
 /// The kernel of an image.
@@ -164,7 +166,11 @@ mod tests {
         assert!(with("[nomad]\nkey = \"72D7468F\"").contains("40 hexadecimal digits"));
         assert!(with("[root]\nlevel = 23").contains("1 to 22"));
         assert!(with("[disk]\nesp = \"8MiB\"").contains("34MiB"));
-        assert!(with("[kernel]\ncmdline = [\"root=/dev/sda\"]").contains("builder's to say"));
+        assert!(with("[disk]\nslot = \"1GiB3\"").contains("is not a size"));
+        assert!(with("[disk]\nslot = \"0\"").contains("disk.slot"));
+        for word in ["root=/dev/sda", "roothash=0"] {
+            assert!(with(&format!("[kernel]\ncmdline = [{word:?}]")).contains("builder's to say"));
+        }
         assert!(with("name = \"a/b\"").contains("characters"));
         assert!(with("platform = \"nocluod\"").contains("did you mean \"nocloud\"?"));
         assert_eq!(parse("extends = \"server\"\nplatform = \"Proxmox\"\n").unwrap().platform.unwrap(), "nocloud");

@@ -33,7 +33,8 @@ fn manifest(source: NomadSource) -> Manifest {
         kernel: "6.12-test".into(),
         epoch: 1_700_000_000,
         cmdline: String::new(),
-        root_partuuid: String::new(),
+        root_hash: Digest::of(b"root"),
+        partitions: Vec::new(),
         parts: Parts { kernel: 0, initramfs: 0, root: 0, nomad: 0, libraries: 0 },
         artefacts: Vec::new(),
         packages: vec![

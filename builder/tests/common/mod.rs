@@ -48,7 +48,8 @@ impl World {
         let recipe = path.join("test.toml");
         fs::write(
             &recipe,
-            "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n[disk]\nsize = \"160MiB\"\nesp = \"40MiB\"\n",
+            "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n\
+             [disk]\nsize = \"160MiB\"\nesp = \"40MiB\"\nslot = \"16MiB\"\n",
         )
         .unwrap();
         let (agent, nomad) = (path.join("agent"), path.join("nomad"));
