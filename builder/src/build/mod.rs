@@ -6,6 +6,7 @@ mod inputs;
 mod iso;
 mod relock;
 mod steps;
+mod verify;
 mod write;
 
 use std::{
@@ -16,7 +17,11 @@ use std::{
 use agent::facts::NomadSource;
 use anyhow::{Context as _, Result};
 
-pub use self::{formats::Format, relock::newest};
+pub use self::{
+    formats::Format,
+    relock::newest,
+    verify::{Verified, verify},
+};
 use self::{
     inputs::Inputs,
     write::{Made, Written},

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     lock::LockArgs,
     source::{self, Source},
+    verify::VerifyArgs,
 };
 use crate::{
     build::{self, Built, Format},
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Build(Box<BuildArgs>),
     /// Bring a lock file to the archive's newest packages, and say what changes.
     Lock(Box<LockArgs>),
+    /// Build an image again and say whether it is the same, and what differs first.
+    Verify(Box<VerifyArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -51,7 +54,7 @@ pub(super) struct BuildArgs {
     update: bool,
 }
 
-/// Runs a command. 0: done. 1: failed, or with `lock --check`, something would change.
+/// Runs a command. 0: done. 1: failed; for `lock --check`, something would change; for `verify`, something differs.
 pub(super) fn run(command: &Command) -> ExitCode {
     let (progress, result) = match command {
         Command::Build(args) => {
@@ -62,6 +65,11 @@ pub(super) fn run(command: &Command) -> ExitCode {
         Command::Lock(args) => {
             let progress = args.source.progress();
             let result = super::lock::run(args, &progress);
+            (progress, result)
+        }
+        Command::Verify(args) => {
+            let progress = args.source.progress();
+            let result = super::verify::run(args, &progress);
             (progress, result)
         }
     };

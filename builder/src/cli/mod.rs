@@ -5,6 +5,7 @@ mod image;
 mod lock;
 mod source;
 mod userdata;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,105 @@
+//! Whether an image is what its recipe and lock file make: by making it again.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
+use serde::Serialize;
+
+use super::{Format, Request, build};
+use crate::{
+    cache::Cache,
+    content::Digest,
+    diff::{self, Layer},
+    manifest::Manifest,
+    progress::Progress,
+};
+
+/// What came of verifying one file.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// The file.
+    pub file: PathBuf,
+    /// Its digest.
+    pub sha256: Digest,
+    /// The digest of what the recipe makes.
+    pub made: Digest,
+    /// What differs, the innermost layer first; none when the digests are the same.
+    pub layers: Vec<Layer>,
+}
+
+impl Verified {
+    /// Whether the file is what the recipe makes.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        self.sha256 == self.made
+    }
+}
+
+/// Makes again what `request` says and holds `subject` against it: an image, or every file that a manifest names. Packages and
+/// Nomad come from the cache, which knows their digests; everything else is made anew.
+///
+/// # Errors
+/// When the build fails, or makes no such file.
+pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<Vec<Verified>> {
+    let files = files_of(subject)?;
+    let cache = Cache::open(&request.cache, || progress.say("another build has the cache: waiting for it to end"))?;
+    let folder = tempfile::Builder::new().prefix("steppe-verify-").tempdir().context("failed to make a folder")?;
+    let fresh = folder.path().join("cache");
+    fs::create_dir(&fresh).context("failed to make a cache")?;
+    for name in ["packages", "nomad", "apt"] {
+        symlink(cache.folder(name)?, fresh.join(name)).context("failed to make a cache")?;
+    }
+    let output = folder.path().join("out");
+    let mut formats: Vec<Format> = files.iter().filter_map(|file| format_of(file)).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    let built = build(&Request { cache: fresh, output: output.clone(), formats, ..request }, progress)?;
+    let made = Manifest::read(&built.manifest)?;
+    let base = base(&built.manifest);
+    files
+        .into_iter()
+        .map(|file| {
+            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            // The image may have been given another name; what it ends in says what it is.
+            let same = made
+                .artefacts
+                .iter()
+                .filter(|artefact| name.ends_with(artefact.file.strip_prefix(&base).unwrap_or(&artefact.file)))
+                .max_by_key(|artefact| artefact.file.len());
+            let Some(artefact) = same else { bail!("the recipe makes no file like {name}") };
+            let sha256 = cache.digest(&file)?;
+            let layers =
+                if sha256 == artefact.sha256 { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
+            Ok(Verified { file, sha256, made: artefact.sha256, layers })
+        })
+        .collect()
+}
+
+/// The name of a manifest without what all manifests end in.
+fn base(manifest: &Path) -> String {
+    let name = manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.strip_suffix(Manifest::SUFFIX).map(ToOwned::to_owned).unwrap_or(name)
+}
+
+fn files_of(subject: &Path) -> Result<Vec<PathBuf>> {
+    if !subject.to_string_lossy().ends_with(Manifest::SUFFIX) {
+        fs::metadata(subject).with_context(|| format!("failed to read {}", subject.display()))?;
+        return Ok(vec![subject.to_path_buf()]);
+    }
+    let manifest = Manifest::read(subject)?;
+    Ok(manifest.artefacts.iter().filter_map(|artefact| manifest.path(artefact.kind)).collect())
+}
+
+/// The format that a file's name speaks of.
+fn format_of(file: &Path) -> Option<Format> {
+    let name = file.file_name()?.to_str()?;
+    let words: Vec<&str> = name.split('.').collect();
+    let says = |format: &Format| format.to_possible_value().is_some_and(|value| words.contains(&value.get_name()));
+    let of_raw = || name.ends_with(".efi").then_some(Format::Raw);
+    Format::value_variants().iter().copied().find(says).or_else(of_raw)
+}

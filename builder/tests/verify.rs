@@ -1,0 +1,54 @@
+//! `builder verify`: an image is what its recipe and lock file make, or the first difference is named.
+
+mod common;
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+use common::{World, said};
+
+/// Exit code and words of a verification.
+fn verify(world: &World, image: &Path, lock: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin").arg("verify").arg(image);
+    command.arg("--lock").arg(lock).arg("--recipe").arg(&world.recipe).arg("--cache").arg(world.cache());
+    command.arg("--agent").arg(&world.agent).arg("--nomad").arg(&world.nomad);
+    let output = command.output().unwrap();
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn an_image_is_verified_or_the_first_difference_named() {
+    let world = World::new();
+    let output = world.path("out");
+    let built = world.build(&output, &["--format", "raw,qcow2,netboot"]);
+    assert!(built.status.success(), "{}", said(&built));
+    let base = output.join("steppe-0.1.0-test-x86_64.manifest.json");
+    let file = |suffix: &str| output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"));
+    // As somebody else would do it: the lock file that came with the image, another name, nothing in the cache but packages.
+    let lock = file("lock");
+    fs::remove_file(world.recipe.with_extension("lock")).unwrap();
+    fs::remove_dir_all(world.cache().join("steps")).unwrap();
+    let (code, text) = verify(&world, &base, &lock);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.matches(": verified, sha256 ").count() >= 10 && !text.contains("DIFFERS"), "{text}");
+    assert_eq!(fs::read_dir(world.cache().join("steps")).unwrap().count(), 0, "made anew, and elsewhere");
+    let other = world.path("what I downloaded.qcow2");
+    fs::copy(file("qcow2"), &other).unwrap();
+    let (code, text) = verify(&world, &other, &lock);
+    assert_eq!(code, Some(0), "{text}");
+
+    let mut bytes = fs::read(file("raw")).unwrap();
+    let at = bytes.windows(10).position(|part| part == b"loglevel=6").unwrap();
+    bytes[at + 9] = b'7';
+    let other = world.path("changed.raw");
+    fs::write(&other, bytes).unwrap();
+    let (code, text) = verify(&world, &other, &lock);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("DIFFERS") && text.contains("differs is boot") && text.contains("loglevel=7"), "{text}");
+
+    let (code, text) = verify(&world, &world.recipe, &lock);
+    assert!(code == Some(1) && text.contains("makes no file like test.toml"), "{text}");
+    let (code, text) = verify(&world, &world.path("nowhere.raw"), &lock);
+    assert!(code == Some(1) && text.contains("nowhere.raw"), "{text}");
+}
