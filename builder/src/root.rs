@@ -1,6 +1,6 @@
 //! The root file system: Nomad, the libraries that they need, certificates, time zones, modules. Nothing else.
 
-use std::{collections::BTreeMap, fmt::Write as _, io};
+use std::{collections::BTreeMap, fmt::Write as _, io, sync::Arc};
 
 use agent::{
     facts::{ImageFacts, NomadSource},
@@ -11,7 +11,7 @@ use crate::{
     elf::{self, ElfError},
     embedded,
     modules::{self, ModuleError, Selection},
-    recipe::Recipe,
+    recipe::{ExtraFile, Recipe},
     tree::{Node, Origin, Tree},
     zoneinfo,
 };
@@ -31,6 +31,8 @@ pub struct Inputs<'a> {
     pub modules: &'a Selection,
     /// Nomad.
     pub nomad: &'a [u8],
+    /// Files of the user's own.
+    pub files: &'a [(ExtraFile, Arc<[u8]>)],
 }
 
 /// Where Debian puts libraries; `ld.so` looks there without being told.
@@ -79,6 +81,13 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree, RootError> {
         tree.directory(folder, 0o755);
     }
     programs(&mut tree, inputs)?;
+    // Before the libraries, which programs among them need as well.
+    for (file, bytes) in inputs.files {
+        if tree.get(&file.place()).is_some() {
+            return Err(RootError::Taken(file.path.clone()));
+        }
+        tree.file(&file.place(), file.permissions().unwrap_or(0o644), bytes.clone(), Origin::Recipe);
+    }
     libraries(&mut tree, inputs)?;
     configuration(&mut tree, inputs)?;
     let release = &inputs.facts.kernel;
@@ -88,6 +97,11 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree, RootError> {
     let zone = inputs.stock.iter().find(|(path, _)| path.starts_with("usr/share/zoneinfo/"));
     let origin = zone.map_or(Origin::Builder, |(_, entry)| entry.origin.clone());
     tree.file("usr/share/zoneinfo.zip", 0o644, zones, origin);
+    // What came later is the image's own as well.
+    let replaced = |file: &ExtraFile| tree.get(&file.place()).is_none_or(|entry| entry.origin != Origin::Recipe);
+    if let Some((file, _)) = inputs.files.iter().find(|(file, _)| replaced(file)) {
+        return Err(RootError::Taken(file.path.clone()));
+    }
     Ok(tree)
 }
 
@@ -100,8 +114,11 @@ fn programs(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> {
     tree.file(paths::NOMAD, 0o755, inputs.nomad, Origin::Nomad);
     for path in &inputs.recipe.root.programs {
         let (real, bytes) = inputs.stock.follow(path).ok_or_else(|| RootError::Missing(path.clone()))?;
-        let origin = inputs.stock.get(&real).map_or(Origin::Builder, |entry| entry.origin.clone());
-        tree.file(path, 0o755, bytes.clone(), origin);
+        let (origin, mode) = inputs
+            .stock
+            .get(&real)
+            .map_or((Origin::Builder, 0o755), |entry| (entry.origin.clone(), entry.mode & 0o755));
+        tree.file(path, mode, bytes.clone(), origin);
     }
     Ok(())
 }
@@ -215,6 +232,9 @@ pub enum RootError {
     /// A file is in no package.
     #[error("no package of the recipe has {0}: add the one that does to packages.names")]
     Missing(String),
+    /// A file of the recipe would replace one of the image.
+    #[error("{0} is a file of the image itself: leave it out of the recipe's files")]
+    Taken(String),
     /// A program needs what is not there.
     #[error(transparent)]
     Elf(#[from] ElfError),

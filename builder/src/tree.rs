@@ -21,6 +21,8 @@ pub enum Origin {
     Agent,
     /// Nomad, or what stands in for it.
     Nomad,
+    /// The user's own: the recipe names it.
+    Recipe,
     /// The builder made it.
     Builder,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Origin {
             Self::Package { name, version } => write!(f, "{name} {version}"),
             Self::Agent => f.write_str("agent"),
             Self::Nomad => f.write_str("nomad"),
+            Self::Recipe => f.write_str("recipe"),
             Self::Builder => f.write_str("builder"),
         }
     }

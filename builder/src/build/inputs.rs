@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use agent::facts::NomadSource;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Build, Request};
 use crate::{
-    content::Digest,
+    content::{Digest, Key},
     embedded,
     lock::{Lock, LockedNomad},
     modules::ModuleLists,
@@ -18,6 +19,7 @@ use crate::{
     packages::{self, Packages, Policy},
     programs::{self, Program},
     progress,
+    recipe::ExtraFile,
 };
 
 /// What is known before anything is made.
@@ -29,6 +31,18 @@ pub(super) struct Inputs {
     /// What the image is made from: the packages, and Nomad when it is the release.
     pub(super) lock: Lock,
     pub(super) lists: ModuleLists,
+    /// Files of the user's own, with their bytes.
+    pub(super) files: Vec<(ExtraFile, Arc<[u8]>)>,
+}
+
+impl Inputs {
+    /// What the user's own files come to, whatever their sources are called.
+    pub(super) fn files_key(&self) -> Digest {
+        let add = |key: Key, (file, bytes): &(ExtraFile, Arc<[u8]>)| {
+            key.with("path", file.place()).with("mode", &file.mode).with("bytes", bytes)
+        };
+        self.files.iter().fold(Key::new("files", 1), add).finish()
+    }
 }
 
 impl Build<'_> {
@@ -37,7 +51,9 @@ impl Build<'_> {
         let list = embedded::module_list(&recipe.kernel.modules);
         let list =
             list.with_context(|| format!("there is no module list {:?}: use \"cloud\"", recipe.kernel.modules))?;
-        let lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
+        let mut lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
+        recipe.modules.add_to(&mut lists);
+        let files = recipe.files.iter().map(|file| Ok((file.clone(), file.read()?))).collect::<Result<_>>()?;
         let agent = programs::find(Program::Agent, self.request.agent.as_deref())?;
         let agent_sha256 = self.cache.digest(&agent)?;
         let nomad = self.progress.step("nomad", || {
@@ -63,7 +79,7 @@ impl Build<'_> {
             anyhow::Ok((packages, summary))
         })?;
         let lock = Lock { nomad: self.release(&nomad), ..packages.lock.clone() };
-        Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists })
+        Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists, files })
     }
 
     /// What a lock file says of `nomad`. Unless --locked was given, which refuses it, another digest of the same version

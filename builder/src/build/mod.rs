@@ -204,6 +204,7 @@ impl Build<'_> {
             .with("lock", inputs.lock.text())
             .with("agent", inputs.agent_sha256.bytes())
             .with("nomad", format!("{} {} {:?}", inputs.nomad.sha256, inputs.nomad.version, inputs.nomad.source))
+            .with("files", inputs.files_key().bytes())
             .with("formats", formats)
             .finish()
     }

@@ -167,7 +167,8 @@ impl Build<'_> {
             .with("lock", inputs.packages.lock.text())
             .with("facts", serde_json::to_vec(facts)?)
             .with("modules", serde_json::to_vec(modules)?)
-            .with("root", format!("{:?}", recipe.root));
+            .with("root", format!("{:?}", recipe.root))
+            .with("files", inputs.files_key().bytes());
         self.progress.step("root", || {
             let folder = self.cache.step("root", key.finish(), |folder| -> Result<()> {
                 let (bytes, record) = self.make_root(inputs, kernel, facts, modules)?;
@@ -213,6 +214,7 @@ impl Build<'_> {
             kernel: self.kernel_files(inputs, kernel)?,
             modules,
             nomad: &nomad,
+            files: &inputs.files,
         })?;
         let block = usize::try_from(recipe.root.block.0)?;
         let options = squashfs::Options { level: recipe.root.level, block, time: time(kernel.epoch) };

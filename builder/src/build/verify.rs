@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Format, Request, build};
 use crate::{
     cache::Cache,
+    compress::Compression,
     content::Digest,
     diff::{self, Layer},
     manifest::Manifest,
@@ -58,7 +59,11 @@ pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<V
     let mut formats: Vec<Format> = files.iter().filter_map(|file| format_of(file)).collect();
     formats.sort_unstable();
     formats.dedup();
-    let built = build(&Request { cache: fresh, output: output.clone(), formats, ..request }, progress)?;
+    let mut compressions: Vec<Compression> = files.iter().map(|file| compression_of(file)).collect();
+    compressions.sort_unstable();
+    compressions.dedup();
+    let again = Request { cache: fresh, output: output.clone(), formats, compressions, ..request };
+    let built = build(&again, progress)?;
     let made = Manifest::read(&built.manifest)?;
     let base = base(&built.manifest);
     files
@@ -93,6 +98,13 @@ fn files_of(subject: &Path) -> Result<Vec<PathBuf>> {
     }
     let manifest = Manifest::read(subject)?;
     Ok(manifest.artefacts.iter().filter_map(|artefact| manifest.path(artefact.kind)).collect())
+}
+
+/// How a raw disk of that name is compressed.
+fn compression_of(file: &Path) -> Compression {
+    let name = file.to_string_lossy();
+    let of = [(".raw.zst", Compression::Zstd), (".raw.gz", Compression::Gzip), (".raw.xz", Compression::Xz)];
+    of.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map_or(Compression::None, |(_, compression)| compression)
 }
 
 /// The format that a file's name speaks of.

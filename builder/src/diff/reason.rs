@@ -43,7 +43,8 @@ impl<'a> Reasons<'a> {
                 Some([old, new]) if old.version != new.version => format!("Nomad {} -> {}", old.version, new.version),
                 _ => "another Nomad of the same version".to_owned(),
             },
-            _ => match self.versions {
+            Origin::Recipe => "a file of the recipe changed".to_owned(),
+            Origin::Builder => match self.versions {
                 Some([old, new]) if old != new => format!("Steppe {old} -> {new}"),
                 _ => "the recipe or the builder changed".to_owned(),
             },

@@ -47,6 +47,19 @@ impl Recipe {
         if let Some(word) = self.kernel.cmdline.iter().find(ours) {
             return wrong("kernel.cmdline", format!("{word:?} is the builder's to say"));
         }
+        for (index, file) in self.files.iter().enumerate() {
+            if let Err(why) = file.check() {
+                return wrong("files", format!("{:?} {why}", file.path));
+            }
+            if self.files[..index].iter().any(|other| other.place() == file.place()) {
+                return wrong("files", format!("{:?} is there twice", file.path));
+            }
+        }
+        let modules = &self.modules;
+        let named = modules.always.iter().chain(&modules.devices).chain(&modules.asked).chain(&modules.initramfs);
+        if let Some(name) = named.into_iter().find(|name| !plain(name.trim_start_matches('?'))) {
+            return wrong("modules", format!("{name:?} is not the name of a module"));
+        }
         Ok(())
     }
 }

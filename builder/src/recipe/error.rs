@@ -1,6 +1,6 @@
 //! Why a recipe cannot be used.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::embedded;
 
@@ -24,12 +24,22 @@ pub enum RecipeError {
         message: String,
     },
     /// It extends a recipe that is nowhere.
-    #[error("{file}: extends {name:?}, which is neither beside it ({name}.toml) nor built in ({known})", known = embedded::recipe_names().join(", "))]
+    #[error("{file}: extends {name:?}, which is neither there (beside it, or at that path) nor built in ({known})", known = embedded::recipe_names().join(", "))]
     Extends {
         /// The file.
         file: String,
         /// What it extends.
         name: String,
+    },
+    /// A file of the user's own cannot be read.
+    #[error("failed to read {from} for {path} of the image: {source}")]
+    File {
+        /// Its path in the image.
+        path: String,
+        /// Where it should be.
+        from: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It extends itself.
     #[error("{file}: extends {name:?} twice")]

@@ -1,9 +1,11 @@
 //! One file of a recipe, in which any value may be missing, and how it is laid over the file that it extends.
 
+use std::path::Path;
+
 use agent::{facts::Role, node::datasource};
 use serde::Deserialize;
 
-use super::{Kernel, Packages, Recipe, RecipeError, Root};
+use super::{ExtraFile, Kernel, Modules, Packages, Recipe, RecipeError, Root};
 use crate::{hint, nomad::Fingerprint, size::Size};
 
 /// One file, before what it extends is put below it.
@@ -15,6 +17,10 @@ pub(super) struct Layer {
     role: Option<Role>,
     consoles: Option<Vec<String>>,
     platform: Option<String>,
+    #[serde(default)]
+    files: Vec<ExtraFile>,
+    #[serde(default)]
+    modules: Modules,
     #[serde(default)]
     kernel: KernelLayer,
     #[serde(default)]
@@ -35,6 +41,8 @@ struct KernelLayer {
     package: Option<String>,
     modules: Option<String>,
     cmdline: Option<Vec<String>>,
+    #[serde(default)]
+    add: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,12 +51,16 @@ struct PackagesLayer {
     suite: Option<String>,
     components: Option<Vec<String>>,
     names: Option<Vec<String>>,
+    #[serde(default)]
+    add: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RootLayer {
     programs: Option<Vec<String>>,
+    #[serde(default)]
+    add: Vec<String>,
     level: Option<i32>,
     block: Option<Size>,
 }
@@ -77,11 +89,16 @@ struct DiskLayer {
 
 impl Layer {
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, RecipeError> {
-        toml::from_str(text)
-            .map_err(|error| RecipeError::Parse { file: file.to_owned(), message: hint::describe_toml(text, &error) })
+        let mut layer: Self = toml::from_str(text).map_err(|error| RecipeError::Parse {
+            file: file.to_owned(),
+            message: hint::describe_toml(text, &error),
+        })?;
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        layer.files = layer.files.into_iter().map(|file| file.below(folder)).collect();
+        Ok(layer)
     }
 
-    /// This layer's values, and `below`'s where this one has none.
+    /// This layer's values, and `below`'s where this one has none; of what adds something, that of both.
     pub(super) fn over(self, below: Self) -> Self {
         Self {
             extends: below.extends,
@@ -89,18 +106,28 @@ impl Layer {
             role: self.role.or(below.role),
             consoles: self.consoles.or(below.consoles),
             platform: self.platform.or(below.platform),
+            files: files(self.files, below.files),
+            modules: Modules {
+                always: both(below.modules.always, self.modules.always),
+                devices: both(below.modules.devices, self.modules.devices),
+                asked: both(below.modules.asked, self.modules.asked),
+                initramfs: both(below.modules.initramfs, self.modules.initramfs),
+            },
             kernel: KernelLayer {
                 package: self.kernel.package.or(below.kernel.package),
                 modules: self.kernel.modules.or(below.kernel.modules),
                 cmdline: self.kernel.cmdline.or(below.kernel.cmdline),
+                add: both(below.kernel.add, self.kernel.add),
             },
             packages: PackagesLayer {
                 suite: self.packages.suite.or(below.packages.suite),
                 components: self.packages.components.or(below.packages.components),
                 names: self.packages.names.or(below.packages.names),
+                add: both(below.packages.add, self.packages.add),
             },
             root: RootLayer {
                 programs: self.root.programs.or(below.root.programs),
+                add: both(below.root.add, self.root.add),
                 level: self.root.level.or(below.root.level),
                 block: self.root.block.or(below.root.block),
             },
@@ -127,18 +154,20 @@ impl Layer {
             role: need(self.role, file, "role")?,
             consoles: self.consoles.unwrap_or_default(),
             platform: self.platform.map(|name| datasource::canonical(&name)),
+            files: self.files,
+            modules: self.modules,
             kernel: Kernel {
                 package: need(self.kernel.package, file, "kernel.package")?,
                 modules: need(self.kernel.modules, file, "kernel.modules")?,
-                cmdline: need(self.kernel.cmdline, file, "kernel.cmdline")?,
+                cmdline: both(need(self.kernel.cmdline, file, "kernel.cmdline")?, self.kernel.add),
             },
             packages: Packages {
                 suite: need(self.packages.suite, file, "packages.suite")?,
                 components: need(self.packages.components, file, "packages.components")?,
-                names: need(self.packages.names, file, "packages.names")?,
+                names: both(need(self.packages.names, file, "packages.names")?, self.packages.add),
             },
             root: Root {
-                programs: need(self.root.programs, file, "root.programs")?,
+                programs: both(need(self.root.programs, file, "root.programs")?, self.root.add),
                 level: need(self.root.level, file, "root.level")?,
                 block: need(self.root.block, file, "root.block")?,
             },
@@ -153,4 +182,22 @@ impl Layer {
         recipe.check(file)?;
         Ok(recipe)
     }
+}
+
+/// One list behind the other, each word once.
+fn both(mut first: Vec<String>, second: Vec<String>) -> Vec<String> {
+    for word in second {
+        if !first.contains(&word) {
+            first.push(word);
+        }
+    }
+    first
+}
+
+/// The files of both; of two for one path `nearer`'s.
+fn files(nearer: Vec<ExtraFile>, below: Vec<ExtraFile>) -> Vec<ExtraFile> {
+    let mut all: Vec<ExtraFile> =
+        below.into_iter().filter(|file| nearer.iter().all(|near| near.place() != file.place())).collect();
+    all.extend(nearer);
+    all
 }

@@ -5,16 +5,20 @@
 
 mod check;
 mod error;
+mod files;
 mod layer;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use agent::facts::Role;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub use self::error::RecipeError;
 use self::layer::Layer;
-use crate::{embedded, nomad::Fingerprint, size::Size};
+pub use self::{error::RecipeError, files::ExtraFile};
+use crate::{embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
 
 /// A recipe with every value known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,6 +35,10 @@ pub struct Recipe {
     pub kernel: Kernel,
     /// Where packages come from, and which.
     pub packages: Packages,
+    /// Modules besides those of the list.
+    pub modules: Modules,
+    /// Files of the user's own.
+    pub files: Vec<ExtraFile>,
     /// The root file system.
     pub root: Root,
     /// zstd level of the initramfs.
@@ -58,6 +66,39 @@ pub struct Kernel {
     pub modules: String,
     /// Words of the command line.
     pub cmdline: Vec<String>,
+}
+
+/// Modules besides those of the kernel's list, by name as there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Modules {
+    /// Loaded at every boot.
+    pub always: Vec<String>,
+    /// Loaded when a device of theirs is there.
+    pub devices: Vec<String>,
+    /// Loaded when the node asks for them.
+    pub asked: Vec<String>,
+    /// In the initramfs, loaded when a device of theirs is there: what it takes to reach the root.
+    pub initramfs: Vec<String>,
+}
+
+impl Modules {
+    /// Adds these to the lists of a kernel flavour.
+    pub fn add_to(&self, lists: &mut ModuleLists) {
+        let add = |list: &mut Vec<String>, more: &[String]| {
+            for name in more {
+                if !list.contains(name) {
+                    list.push(name.clone());
+                }
+            }
+        };
+        add(&mut lists.root.always, &self.always);
+        add(&mut lists.root.devices, &self.devices);
+        add(&mut lists.initramfs.devices, &self.initramfs);
+        for name in &self.asked {
+            lists.root.asked.entry(name.clone()).or_default();
+        }
+    }
 }
 
 /// Packages of an image.
@@ -99,28 +140,39 @@ impl Recipe {
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.display().to_string(), source })?;
-        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self::parse(&path.display().to_string(), &text, &mut |name| {
-            fs::read_to_string(folder.join(format!("{name}.toml"))).ok()
-        })
+        Self::parse(&path.display().to_string(), &text, &mut |path| fs::read_to_string(path).ok())
     }
 
-    /// Parses `text`; `file` is its name in messages, `beside` finds what it extends before the embedded recipes do.
+    /// Parses `text`; `file` is its name in messages, `open` gives the text of a file that is there: what is extended by name
+    /// is looked for beside the file that says so before it is looked for among the embedded recipes.
     ///
     /// # Errors
     /// When the text says something that the builder does not understand, or leaves out what it must know.
-    pub fn parse(file: &str, text: &str, beside: &mut dyn FnMut(&str) -> Option<String>) -> Result<Self, RecipeError> {
+    pub fn parse(file: &str, text: &str, open: &mut dyn FnMut(&Path) -> Option<String>) -> Result<Self, RecipeError> {
         let mut layer = Layer::parse(file, text)?;
+        let mut current = PathBuf::from(file);
         let mut seen = Vec::new();
         while let Some(name) = layer.extends.take() {
-            if seen.contains(&name) {
+            // A name stands for a file beside this one; anything else is the path of a file.
+            let is_path = name.contains('/') || name.ends_with(".toml");
+            let path = current.with_file_name(if is_path { name.clone() } else { format!("{name}.toml") });
+            if seen.contains(&path) {
                 return Err(RecipeError::Circle { file: file.to_owned(), name });
             }
-            let below = match beside(&name).or_else(|| embedded::recipe(&name).map(ToOwned::to_owned)) {
-                Some(text) => Layer::parse(&format!("{name}.toml"), &text)?,
-                None => return Err(RecipeError::Extends { file: file.to_owned(), name }),
+            // A server.toml that extends "server" means the built-in one.
+            let found = Some(&path).filter(|path| is_path || **path != current).and_then(|path| open(path));
+            let embedded = || embedded::recipe(&name).filter(|_| !is_path).map(ToOwned::to_owned);
+            let below = match found {
+                Some(text) => {
+                    current.clone_from(&path);
+                    Layer::parse(&path.display().to_string(), &text)?
+                }
+                None => match embedded() {
+                    Some(text) => Layer::parse(&format!("{name}.toml"), &text)?,
+                    None => return Err(RecipeError::Extends { file: file.to_owned(), name }),
+                },
             };
-            seen.push(name);
+            seen.push(path);
             layer = layer.over(below);
         }
         layer.finish(file)
@@ -153,13 +205,74 @@ mod tests {
     }
 
     #[test]
+    fn what_adds_is_kept_along_the_way() {
+        let mut open = |path: &Path| {
+            match path.to_str().unwrap() {
+            "site/common.toml" => Some("extends = \"../company.toml\"\n[kernel]\nadd = [\"b\"]\n".to_owned()),
+            "site/../company.toml" => Some(
+                "extends = \"server\"\n[kernel]\nadd = [\"a\"]\n[packages]\nadd = [\"curl\"]\n[modules]\nasked = [\"dm_crypt\"]\n\
+                 [[files]]\nsource = \"motd\"\npath = \"/etc/motd\"\n"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+        };
+        let text = "extends = \"common\"\n[packages]\nadd = [\"jq\"]\n[root]\nadd = [\"/usr/bin/jq\"]\n[kernel]\nadd = [\"c\"]\n\
+                    [[files]]\nsource = \"my/motd\"\npath = \"/etc/motd\"\nmode = \"0600\"\n[[files]]\nsource = \"x\"\npath = \"/usr/share/x\"\n";
+        let recipe = Recipe::parse("site/mine.toml", text, &mut open).unwrap();
+        let base = Recipe::embedded(Role::Server).unwrap();
+        assert_eq!(recipe.kernel.cmdline[base.kernel.cmdline.len()..], ["a", "b", "c"]);
+        assert_eq!(recipe.packages.names[base.packages.names.len()..], ["curl", "jq"]);
+        assert_eq!(recipe.root.programs.last().unwrap(), "/usr/bin/jq");
+        assert_eq!(recipe.modules.asked, ["dm_crypt"]);
+        let files: Vec<_> = recipe.files.iter().map(|file| (file.source.to_str().unwrap(), file.place())).collect();
+        assert_eq!(
+            files,
+            [("site/my/motd", "usr/share/steppe/etc/motd".to_owned()), ("site/x", "usr/share/x".to_owned())],
+            "the nearer recipe's file wins"
+        );
+    }
+
+    #[test]
+    fn a_recipe_may_have_the_name_of_what_it_extends() {
+        let text = "extends = \"server\"\n";
+        let mut open = |path: &Path| (path == Path::new("server.toml")).then(|| text.to_owned());
+        assert!(Recipe::parse("server.toml", text, &mut open).is_ok());
+        let circle = Recipe::parse("a.toml", "extends = \"b\"\n", &mut |path| {
+            Some(format!("extends = \"{}\"\n", if path == Path::new("b.toml") { "a" } else { "b" }))
+        });
+        assert!(matches!(circle, Err(RecipeError::Circle { .. })), "{circle:?}");
+    }
+
+    /// Every table knows its keys, and says which one was meant.
+    #[test]
+    fn a_wrong_key_of_every_table_has_a_hint_and_a_line() {
+        for (table, wrong, right) in [
+            ("", "extnds", "extends"),
+            ("", "platfrom", "platform"),
+            ("[kernel]", "cmdlin", "cmdline"),
+            ("[packages]", "suit", "suite"),
+            ("[root]", "programms", "programs"),
+            ("[initramfs]", "levle", "level"),
+            ("[nomad]", "verison", "version"),
+            ("[disk]", "siez", "size"),
+            ("[modules]", "alway", "always"),
+            ("[[files]]", "soruce", "source"),
+        ] {
+            let text = format!("name = \"x\"\n{table}\n{wrong} = \"1\"\n");
+            let said = parse(&text).unwrap_err().to_string();
+            assert!(said.starts_with("r.toml:3:1: ") && said.contains(&format!("did you mean `{right}`?")), "{said}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_place() {
         let text = parse("extends = \"base\"\n\n[kernel]\nmodles = \"cloud\"\n").unwrap_err().to_string();
         assert!(text.starts_with("r.toml:4:1: unknown field `modles`"), "{text}");
         assert!(text.contains("did you mean `modules`?"), "{text}");
         let text = parse("extends = \"base\"\nname=\"a\"\nrole=\"sever\"\n").unwrap_err().to_string();
         assert!(text.contains("r.toml:3:6") && text.contains("did you mean `server`?"), "{text}");
-        assert!(parse("extends = \"bse\"\n").unwrap_err().to_string().contains("neither beside it"));
+        assert!(parse("extends = \"bse\"\n").unwrap_err().to_string().contains("neither there"));
         assert!(parse("extends = \"base\"\n").unwrap_err().to_string().contains("name is missing"));
         let with = |line: &str| parse(&format!("extends = \"server\"\n{line}\n")).unwrap_err().to_string();
         assert!(with("[root]\nblock = \"100KiB\"").contains("power of two"));
@@ -172,6 +285,12 @@ mod tests {
             assert!(with(&format!("[kernel]\ncmdline = [{word:?}]")).contains("builder's to say"));
         }
         assert!(with("name = \"a/b\"").contains("characters"));
+        let file =
+            |path: &str, mode: &str| with(&format!("[[files]]\nsource = \"x\"\npath = {path:?}\nmode = {mode:?}\n"));
+        assert!(file("etc/x", "0644").contains("files: \"etc/x\" is not absolute"));
+        assert!(file("/etc/../x", "0644").contains("plain path"));
+        assert!(file("/var/lib/x", "0644").contains("write_files"));
+        assert!(file("/usr/bin/x", "4755").contains("octal"));
         assert!(with("platform = \"nocluod\"").contains("did you mean \"nocloud\"?"));
         assert_eq!(parse("extends = \"server\"\nplatform = \"Proxmox\"\n").unwrap().platform.unwrap(), "nocloud");
     }
