@@ -24,6 +24,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Digest;
 
+/// What the name of a step's folder begins with while it is made.
+const MAKING: &str = ".making-";
+/// What the name of a package's folder begins with while it is downloaded.
+pub(crate) const GETTING: &str = ".get-";
+
 /// An open cache. One build at a time has it; the lock goes with the value.
 #[derive(Debug)]
 pub struct Cache {
@@ -89,6 +94,14 @@ impl Cache {
                 source: errno.into(),
             })?;
         }
+        // What a killed build left unfinished. Whoever has the lock is alone here.
+        for (part, prefix) in [("steps", MAKING), ("packages", GETTING)] {
+            for entry in fs::read_dir(folder.join(part)).map_err(fail("read"))?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(prefix) {
+                    let _ = fs::remove_dir_all(entry.path());
+                }
+            }
+        }
         let digests = fs::read(folder.join("digests.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Ok(Self { folder, digests: Mutex::new(digests.unwrap_or_default()), _lock: lock })
     }
@@ -136,7 +149,7 @@ impl Cache {
             let path = path.to_path_buf();
             move |source| CacheError { what, path, source }
         };
-        let temporary = tempfile::Builder::new().prefix(".making-").tempdir_in(&steps).map_err(fail("make", &steps))?;
+        let temporary = tempfile::Builder::new().prefix(MAKING).tempdir_in(&steps).map_err(fail("make", &steps))?;
         make(temporary.path())?;
         fs::rename(temporary.keep(), &done).map_err(fail("write", &done))?;
         Ok(done)

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 
 /// Files that are written but not yet there. Those not published are removed when this is dropped, and the kernel removes
@@ -14,31 +15,45 @@ use tempfile::NamedTempFile;
 #[derive(Debug)]
 pub struct Output {
     folder: PathBuf,
+    /// Held while files wait: another build would take them for leftovers.
+    _lock: File,
     waiting: Vec<(NamedTempFile, String)>,
 }
 
 const PREFIX: &str = ".steppe-build-";
 
 impl Output {
-    /// Files in `folder`, which is made when it is not there.
+    /// Files in `folder`, which is made when it is not there. Waits while another build leaves files there.
     ///
     /// # Errors
     /// When it cannot be made or written.
     pub fn open(folder: &Path) -> Result<Self, OutputError> {
         let fail = |source| OutputError { path: folder.to_path_buf(), source };
         fs::create_dir_all(folder).map_err(fail)?;
+        let lock = File::open(folder).map_err(fail)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|errno| fail(errno.into()))?;
         for entry in fs::read_dir(folder).map_err(fail)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Self { folder: folder.to_path_buf(), waiting: Vec::new() })
+        Ok(Self { folder: folder.to_path_buf(), _lock: lock, waiting: Vec::new() })
     }
 
     /// Where the files go.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether files can be left in `folder` at all: said before hours of work, not behind them.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn probe(folder: &Path) -> Result<(), OutputError> {
+        Self::open(folder)?;
+        let made = tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder);
+        made.map(|_| ()).map_err(|source| OutputError { path: folder.to_path_buf(), source })
     }
 
     /// Writes a file that will be called `name`.

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::{
     apt::{Apt, AptError, Candidate},
-    cache::{Cache, CacheError},
+    cache::{Cache, CacheError, GETTING},
     content::Digest,
     deb::{Deb, DebError},
     lock::{Lock, Locked},
@@ -64,7 +64,7 @@ pub fn get(
     let usable = lock.filter(|lock| policy != Policy::Update && lock.lacks(recipe).is_empty());
     if let Some(lock) = usable {
         let wanted = select(recipe, lock);
-        if let Some(packages) = all_cached(&wanted, cache) {
+        if let Some(packages) = all_cached(&wanted, cache, progress) {
             return Ok(Packages { lock: Lock { packages: wanted, nomad: None, ..lock.clone() }, packages });
         }
     } else if policy == Policy::Locked {
@@ -139,14 +139,23 @@ fn select(recipe: &Recipe, lock: &Lock) -> Vec<Locked> {
     packages
 }
 
-fn all_cached(wanted: &[Locked], cache: &Cache) -> Option<Vec<Package>> {
+fn all_cached(wanted: &[Locked], cache: &Cache, progress: &Progress) -> Option<Vec<Package>> {
     let one = |locked: &Locked| {
         let path = cache.package(locked.sha256);
-        // The digest was checked before the file got its name; the size catches one that was cut short since.
-        let whole = fs::metadata(&path).is_ok_and(|data| data.len() == locked.size);
+        let whole = is_cached(locked, cache);
+        if !whole && path.exists() {
+            let Locked { name, version, .. } = locked;
+            progress.warn(&format!("{} is not {name} {version} any more: it is fetched again", path.display()));
+        }
         whole.then(|| Package { locked: locked.clone(), path })
     };
-    wanted.iter().map(one).collect()
+    // Of all: each that is damaged is worth a word.
+    wanted.iter().map(one).collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Whether the cache has the package, and whole. It is read only when it changed since it was last looked at.
+fn is_cached(locked: &Locked, cache: &Cache) -> bool {
+    cache.digest(&cache.package(locked.sha256)).is_ok_and(|digest| digest == locked.sha256)
 }
 
 fn candidates(recipe: &Recipe, apt: &Apt) -> Result<Vec<Candidate>, PackageError> {
@@ -185,13 +194,13 @@ fn fetch(
     let mut packages = Vec::new();
     for locked in wanted {
         let path = cache.package(locked.sha256);
-        if !path.exists() {
+        if !is_cached(locked, cache) {
             let missing = || PackageError::NotLocked { missing: locked.name.clone() };
             let candidate = candidates.iter().find(|c| c.sha256 == locked.sha256).ok_or_else(missing)?;
             progress.say(&format!("downloading {} {}", locked.name, locked.version));
             let store = cache.folder("packages")?;
             let temporary = tempfile::Builder::new()
-                .prefix(".get-")
+                .prefix(GETTING)
                 .tempdir_in(&store)
                 .map_err(|e| CacheError::write(&store, e))?;
             let file = apt.download(candidate, temporary.path())?;

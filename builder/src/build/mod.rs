@@ -122,6 +122,7 @@ struct Build<'a> {
 impl Build<'_> {
     fn run(&self) -> Result<Built> {
         let recipe = &self.request.recipe;
+        Output::probe(&self.request.output)?;
         let inputs = self.inputs()?;
         let base = base_name(recipe, inputs.nomad.source);
         let key = self.key(&inputs);

@@ -1,0 +1,204 @@
+//! What goes wrong around a build: damaged packages, full disks, builds that are killed or collide. Each ends with words that
+//! name the input and the way out, leaves nothing half done, and the next build works.
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use builder::{content::Digest, lock::Lock};
+use common::{World, said};
+
+/// Names in a folder, hidden ones too; none when there is no folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn works(world: &World, output: &Path) {
+    let built = world.build(output, &[]);
+    assert!(built.status.success(), "{}", said(&built));
+    assert!(names(output).iter().all(|name| name.starts_with("steppe-")), "{:?}", names(output));
+    let left: Vec<_> = ["steps", "packages"].iter().flat_map(|part| names(&world.cache().join(part))).collect();
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+}
+
+/// A small file system in memory, which goes with the value.
+struct Small(PathBuf);
+
+impl Small {
+    /// Nothing when this user may not mount; the reason is printed.
+    fn mount(at: &Path, options: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(at.to_path_buf())),
+            other => {
+                println!("skipped: a small file system takes root: {other:?}");
+                None
+            }
+        }
+    }
+
+    fn remount(&self, options: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_damaged_package_is_fetched_again_or_named() {
+    let world = World::new();
+    let output = world.path("out");
+    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
+    let lock = Lock::parse("lock", &text).unwrap();
+    let package = lock.package("e2fsprogs").unwrap();
+    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
+    let whole = fs::read(&path).unwrap();
+    let mut other = whole.clone();
+    *other.last_mut().unwrap() ^= 1;
+    // Cut short, other bytes, and gone: the archive is asked, which is not there.
+    for damaged in [Some(&whole[..whole.len() / 2]), Some(&other[..]), None] {
+        match damaged {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let built = world.build(&output, &["--mirror", "http://127.0.0.1:1/debian"]);
+        let text = said(&built);
+        assert_eq!(built.status.code(), Some(1), "{text}");
+        assert!(text.contains("http://127.0.0.1:1/debian") && text.contains("--mirror"), "{text}");
+        let named = format!("{}.deb is not e2fsprogs 1.0 any more", package.sha256);
+        assert_eq!(text.contains(&named), damaged.is_some(), "{text}");
+        assert_eq!(names(&output), Vec::<String>::new());
+        fs::write(&path, &whole).unwrap();
+    }
+    works(&world, &output);
+
+    // A lock file that promises another package than there is: the file of that digest is no package.
+    let wrong = Digest::of(b"no package");
+    fs::write(world.cache().join(format!("packages/{wrong}.deb")), b"no package").unwrap();
+    let changed = text.replace(&package.sha256.hex(), &wrong.hex());
+    fs::write(world.recipe.with_extension("lock"), changed).unwrap();
+    let built = world.build(&world.path("other"), &[]);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("failed to read package {}", world.cache().display())), "{text}");
+    assert_eq!(names(&world.path("other")), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_and_is_named() {
+    let world = World::new();
+    let output = world.path("out");
+    let Some(small) = Small::mount(&output, "size=300k") else { return };
+    let built = world.build(&output, &[]);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains(&output.display().to_string()) && text.contains("make room there or name another"), "{text}");
+    assert_eq!(names(&output), Vec::<String>::new());
+    small.remount("size=80m");
+    works(&world, &output);
+    drop(small);
+
+    // The cache, on a disk that has room for the packages but not for the results of steps.
+    let (steps, output) = (world.cache().join("steps"), world.path("second"));
+    fs::remove_dir_all(&steps).unwrap();
+    let Some(small) = Small::mount(&steps, "size=16k") else { return };
+    let built = world.build(&output, &[]);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains(&steps.display().to_string()) && text.contains("make room there or name another"), "{text}");
+    assert_eq!((names(&output), names(&steps)), (Vec::new(), Vec::new()));
+    small.remount("size=80m");
+    works(&world, &output);
+}
+
+#[test]
+fn an_output_that_may_not_be_written_is_named_before_the_work() {
+    let world = World::new();
+    let output = world.path("out");
+    let Some(small) = Small::mount(&output, "ro") else { return };
+    let built = world.build(&output, &[]);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains(&output.display().to_string()) && text.contains("that you may write to"), "{text}");
+    assert!(!text.contains("initramfs"), "{text}");
+    drop(small);
+    works(&world, &output);
+}
+
+/// The builder, to be watched while it runs.
+fn command(world: &World, output: &Path) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+    command.args(["build", "--locked", "--json", "--recipe"]).arg(&world.recipe).arg("--cache").arg(world.cache());
+    command.arg("--agent").arg(&world.agent).arg("--nomad").arg(&world.nomad).arg("--output").arg(output);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_killed_build_is_in_nobodys_way() {
+    let world = World::new();
+    let output = world.path("out");
+    let mut killed = 0;
+    for step in ["nomad", "packages", "initramfs", "root"] {
+        let mut child = command(&world, &output).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let event = format!("\"name\":\"{step}\"");
+        assert!(lines.map_while(Result::ok).any(|line| line.contains(&event)), "no step {step}");
+        child.kill().unwrap();
+        // A machine may be so quick that the build is done.
+        if child.wait().unwrap().signal() == Some(9) {
+            killed += 1;
+            assert!(names(&output).iter().all(|name| name.starts_with(".steppe-build-")), "{:?}", names(&output));
+        } else {
+            fs::remove_dir_all(&output).unwrap();
+        }
+        fs::remove_dir_all(world.cache().join("steps")).unwrap();
+    }
+    assert!(killed > 0, "no build was slow enough to be killed");
+    // What it was in the middle of making.
+    for folder in ["steps/.making-left", "packages/.get-left"] {
+        fs::create_dir_all(world.cache().join(folder)).unwrap();
+    }
+    works(&world, &output);
+}
+
+#[test]
+fn two_builds_at_once_share_a_cache() {
+    let world = World::new();
+    let outputs = [world.path("one"), world.path("two")];
+    let children: Vec<_> = outputs.iter().map(|output| command(&world, output).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert_eq!(names(&outputs[0]), names(&outputs[1]));
+    for name in names(&outputs[0]) {
+        assert!(fs::read(outputs[0].join(&name)).unwrap() == fs::read(outputs[1].join(&name)).unwrap(), "{name}");
+    }
+    works(&world, &outputs[0]);
+    // Into one folder, with a cache each.
+    let other = World::new();
+    let both = world.path("both");
+    let children: Vec<_> = [&world, &other].map(|world| command(world, &both).spawn().unwrap()).into_iter().collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert_eq!(names(&both), names(&outputs[0]));
+}
