@@ -15,15 +15,12 @@ use nix::unistd::gethostname;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    cmdline::Cmdline,
     error,
     facts::ImageFacts,
     init::{kmsg, output},
     log,
     notify::{self, Message, Power},
-    paths, proc,
-    slots::Slot,
-    sys,
+    paths, proc, sys,
     update::{place, record::Record},
 };
 use command::{Command, HELP};
@@ -79,7 +76,7 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
             let update = Record::read(Path::new(paths::STATE_DIR));
             let (init, node) = (read(paths::INIT_STATUS), read(paths::NODE_STATUS));
             let text = show::status(&hostname(), facts.as_ref(), init.as_ref(), node.as_ref());
-            terminal.show(&(text + &show::system(facts.as_ref(), slot(), update.as_ref())))
+            terminal.show(&(text + &show::system(facts.as_ref(), place::running(Path::new("/sys")), update.as_ref())))
         }
         Ok(Command::Log { unit, lines }) => terminal.show(&log_of(&unit, lines)),
         Ok(Command::Plan) => match fs::read_to_string(paths::PLAN) {
@@ -98,12 +95,6 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
         Ok(Command::Poweroff) => ask(terminal, Message::Power(Power::Off)),
         Err(why) => terminal.show(&format!("{why}\n")),
     }
-}
-
-/// The slot that runs.
-fn slot() -> Option<Slot> {
-    let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").ok()?);
-    place::running(Path::new("/sys"), &cmdline)
 }
 
 fn hostname() -> String {

@@ -88,12 +88,13 @@ pub fn by_partuuid(sys: &Path, guid: &str) -> Option<PathBuf> {
     })
 }
 
-/// The GPT name of the partition with this GUID, as the kernel tells it (`PARTNAME` of the same event).
+/// The GPT names of the partition with these numbers, or of those that it is made from (device-mapper).
 #[must_use]
-pub fn partition_name(sys: &Path, guid: &str) -> Option<String> {
-    let node = by_partuuid(sys, guid)?;
-    let text = fs::read_to_string(sys.join("class/block").join(node.file_name()?).join("uevent")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("PARTNAME=").map(str::to_owned))
+pub fn partition_names(sys: &Path, major: u64, minor: u64) -> Vec<String> {
+    let dir = sys.join(format!("dev/block/{major}:{minor}"));
+    let below = fs::read_dir(dir.join("slaves")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let texts = below.chain([dir.clone()]).filter_map(|dir| fs::read_to_string(dir.join("uevent")).ok());
+    texts.filter_map(|text| text.lines().find_map(|line| line.strip_prefix("PARTNAME=").map(str::to_owned))).collect()
 }
 
 /// The disk that the block device with these numbers is, or is a partition of, or (device-mapper) is made from.
@@ -185,7 +186,8 @@ mod tests {
         let sys = sysfs();
         assert_eq!(by_partuuid(sys.path(), "ab-1"), Some("/dev/vda1".into()));
         assert_eq!(by_partuuid(sys.path(), "ab-2"), None);
-        assert_eq!(partition_name(sys.path(), "ab-1").as_deref(), Some("steppe-root-a"));
+        assert_eq!(partition_names(sys.path(), 254, 1), ["steppe-root-a"]);
+        assert_eq!(partition_names(sys.path(), 253, 0), ["steppe-root-a"], "a verified root");
         assert_eq!(of_device(sys.path(), 254, 1).unwrap().name, "vda");
         assert_eq!(of_device(sys.path(), 253, 0).unwrap().name, "vda", "a verified root");
         assert_eq!(of_device(sys.path(), 254, 9), None);

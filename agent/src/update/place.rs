@@ -63,11 +63,12 @@ pub fn find(sys: &Path, cmdline: &Cmdline) -> Result<(Disk, Place), PlaceError> 
     Ok((disk, place))
 }
 
-/// The slot that runs, as far as the kernel's names tell.
+/// The slot that runs, by the names of the partitions below the device of the root.
 #[must_use]
-pub fn running(sys: &Path, cmdline: &Cmdline) -> Option<Slot> {
-    let name = disks::partition_name(sys, &root_guid(cmdline)?.to_string())?;
-    Slot::ALL.into_iter().find(|slot| slot.root_label() == name)
+pub fn running(sys: &Path) -> Option<Slot> {
+    let device = fs::metadata("/").ok()?.dev();
+    let names = disks::partition_names(sys, major(device), minor(device));
+    Slot::ALL.into_iter().find(|slot| names.iter().any(|name| slot.root_label() == name))
 }
 
 /// The place on a disk whose root partition with the identifier `guid` runs.

@@ -108,14 +108,14 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     } else {
         Box::new(File::open(source).map_err(system(format!("open {source}")))?)
     };
-    notice!("update: {} is read", http::shown(source));
+    notice!("{} is read", http::shown(source));
     let slot = place.running.other();
     let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, root };
     let medium = Medium::open(&disk)?;
     let manifest =
         with_esp(&disk, &place, |esp| Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own)?))?;
     remember(&Record::new(manifest.version.clone(), slot));
-    notice!("update: {} is in slot {slot} and boots next, on trial", manifest.version);
+    notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
     Ok(())
 }
 
@@ -133,7 +133,7 @@ fn rollback() -> Result<(), RunError> {
     if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == place.running) {
         remember(&Record { outcome: Outcome::Failed, why: "rolled back by an operator".into(), ..record });
     }
-    notice!("rollback: slot {to} boots from now on");
+    notice!("slot {to} boots from now on");
     tell(Message::Power(Power::Reboot))
 }
 
