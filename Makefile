@@ -28,13 +28,14 @@ define need
   else echo "missing:$$missing. Run: sudo apt-get install $(2)" >&2; exit 1; fi; }
 endef
 
-.PHONY: help image test qemu-test lint audit bench fuzz clean deps-build deps-test deps-qemu deps-bench agent standin builder
+.PHONY: help image test qemu-test lint audit audit-kernel bench fuzz clean deps-build deps-test deps-qemu deps-bench agent standin builder
 
 help:
 	@echo "make image       build the server and the client image into $(OUT)/"
 	@echo "make test        run the tests that need no virtual machine (STEPPE_SLOW=1: the slow ones too)"
 	@echo "make qemu-test   boot the images in QEMU: the reference cluster, its failures, its repairs"
 	@echo "make lint        format, clippy, licences and sources of the dependencies"
+	@echo "make audit-kernel  hold the images' kernel against kernel-hardening-checker and images/kernel-hardening.toml"
 	@echo "make bench       the figures of SPECIFICATION.md that depend on the clock (PARTS=boots: some of them)"
 	@echo "make fuzz        each fuzz target for FUZZ_SECONDS (60)"
 	@echo "make clean       remove what was built"
@@ -84,6 +85,10 @@ lint: deps-build
 audit:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check advisories
+
+audit-kernel: deps-test image
+	@command -v kernel-hardening-checker >/dev/null || { echo "missing: kernel-hardening-checker. Install: pipx install kernel-hardening-checker" >&2; exit 1; }
+	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin audit-kernel
 
 bench: deps-bench image
 	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin bench -- $(PARTS)

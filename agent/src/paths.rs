@@ -11,6 +11,10 @@ pub const MODULES_LIST: &str = "/usr/lib/steppe/modules";
 pub const DRIVERS_LIST: &str = "/usr/lib/steppe/drivers";
 /// Kernel modules, below the kernel's release.
 pub const MODULES_DIR: &str = "/usr/lib/modules";
+/// Kernel settings of the image, applied at boot ([`crate::init::sysctl`]).
+pub const SYSCTL: &str = "/usr/lib/steppe/sysctl.conf";
+/// Those that are applied when the node is healthy for the first time; there may be none.
+pub const SYSCTL_HEALTHY: &str = "/usr/lib/steppe/sysctl-healthy.conf";
 /// The files of `/etc` that come with the image. `/etc` itself is a tmpfs, made anew from them at every boot.
 pub const ETC_TEMPLATE: &str = "/usr/share/steppe/etc";
 /// A root file system inside the initramfs (netboot). It is mounted through a loop device when it is there.

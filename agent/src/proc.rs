@@ -17,6 +17,12 @@ pub struct Process {
     pub uid: u32,
     /// Resident memory in KiB.
     pub resident_kib: u64,
+    /// Capabilities that it and its children can ever have, a bit each (`CapBnd` of `proc_pid_status(5)`).
+    pub bounding: u64,
+    /// Whether no program that it runs can give it rights (`NoNewPrivs`).
+    pub no_new_privs: bool,
+    /// Whether a filter takes system calls from it (`Seccomp`).
+    pub filtered: bool,
     /// Name, at most 15 bytes, as the kernel keeps it.
     pub name: String,
 }
@@ -72,6 +78,9 @@ fn parse_status(pid: u32, text: &str) -> Option<Process> {
         parent: u32::try_from(number("PPid")?).ok()?,
         uid: u32::try_from(number("Uid")?).ok()?,
         resident_kib: number("VmRSS")?,
+        bounding: field("CapBnd").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(u64::MAX),
+        no_new_privs: number("NoNewPrivs") == Some(1),
+        filtered: number("Seccomp") == Some(2),
         name: field("Name")?.to_owned(),
     })
 }
@@ -136,8 +145,11 @@ mod tests {
     #[test]
     fn kernel_threads_are_left_out() {
         assert_eq!(parse_status(2, "Name:\tkthreadd\nPPid:\t0\nUid:\t0\t0\t0\t0\n"), None);
-        let status = "Name:\tnomad\nPPid:\t1\nUid:\t990\t990\t990\t990\nVmRSS:\t  85120 kB\n";
-        let nomad = Process { pid: 9, parent: 1, uid: 990, resident_kib: 85120, name: "nomad".into() };
+        let status = "Name:\tnomad\nPPid:\t1\nUid:\t990\t990\t990\t990\nVmRSS:\t  85120 kB\n\
+                      CapBnd:\t0000000000000a00\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+        let (resident_kib, bounding, name) = (85120, 0xa00, "nomad".into());
+        let nomad =
+            Process { pid: 9, parent: 1, uid: 990, resident_kib, bounding, no_new_privs: true, filtered: true, name };
         assert_eq!(parse_status(9, status), Some(nomad));
     }
 

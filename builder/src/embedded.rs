@@ -31,5 +31,8 @@ pub fn module_list(flavour: &str) -> Option<&'static str> {
 /// Kernel settings of every node.
 pub const SYSCTL: &str = include_str!("../../images/sysctl.conf");
 
+/// What comes on top of them on nodes that run no workloads.
+pub const SYSCTL_SERVER: &str = include_str!("../../images/sysctl-server.conf");
+
 /// The lock file that belongs to the embedded recipes: they share their packages, so there is one.
 pub const LOCK: &str = include_str!("../../images/base.lock");

@@ -11,7 +11,7 @@ use crate::{
     elf::{self, ElfError},
     embedded,
     modules::{self, ModuleError, Selection},
-    recipe::{ExtraFile, Recipe},
+    recipe::{ExtraFile, ModuleLoading, Recipe},
     tree::{Node, Origin, Tree},
     zoneinfo,
 };
@@ -158,7 +158,11 @@ fn configuration(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> 
     text(&etc("nsswitch.conf"), NSSWITCH.into());
     text(&etc("hosts"), HOSTS.into());
     text("usr/lib/os-release", os_release(inputs.facts));
-    text("usr/lib/steppe/sysctl.conf", embedded::SYSCTL.into());
+    let more = if inputs.facts.role.allows_client() { "" } else { embedded::SYSCTL_SERVER };
+    text(paths::SYSCTL, format!("{}{more}", embedded::SYSCTL));
+    if inputs.recipe.module_loading == ModuleLoading::OffAfterBoot {
+        text(paths::SYSCTL_HEALTHY, "kernel.modules_disabled = 1\n".into());
+    }
     let facts = serde_json::to_string_pretty(inputs.facts).map_err(|error| RootError::Facts(error.to_string()))?;
     text(paths::IMAGE_FACTS, facts + "\n");
     tree.symlink(&etc("os-release"), "../usr/lib/os-release", Origin::Builder);

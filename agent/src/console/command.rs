@@ -25,6 +25,10 @@ pub enum Command {
     Ps,
     /// What listens.
     Ports,
+    /// What is mounted.
+    Mounts,
+    /// What the kernel was told, and obeys.
+    Kernel,
     /// Nomad's own command line.
     Nomad(Vec<String>),
     /// A job of [`crate::update`]: its name and its arguments.
@@ -57,6 +61,8 @@ log kernel [N]     the last N lines of the kernel's log, where init and node wri
 plan               what this node was told to be
 ps                 what runs, besides the kernel's threads
 ports              what listens
+mounts             what is mounted, and how
+kernel             the kernel's command line, and its settings beside those of the image
 nomad ARGUMENTS    Nomad's own command line; Ctrl-C ends it
 update SOURCE      write the signed update from a file or an http:// address into the idle slot;
                    --older before it: also when its version is older
@@ -93,6 +99,8 @@ pub fn parse(line: &str) -> Result<Command, CommandError> {
         ("plan", []) => Ok(Command::Plan),
         ("ps", []) => Ok(Command::Ps),
         ("ports", []) => Ok(Command::Ports),
+        ("mounts", []) => Ok(Command::Mounts),
+        ("kernel", []) => Ok(Command::Kernel),
         ("reboot", []) => Ok(Command::Reboot),
         ("poweroff", []) => Ok(Command::Poweroff),
         ("help", _) => Err(CommandError::Usage("help")),
@@ -100,6 +108,8 @@ pub fn parse(line: &str) -> Result<Command, CommandError> {
         ("plan", _) => Err(CommandError::Usage("plan")),
         ("ps", _) => Err(CommandError::Usage("ps")),
         ("ports", _) => Err(CommandError::Usage("ports")),
+        ("mounts", _) => Err(CommandError::Usage("mounts")),
+        ("kernel", _) => Err(CommandError::Usage("kernel")),
         ("reboot", _) => Err(CommandError::Usage("reboot")),
         ("poweroff", _) => Err(CommandError::Usage("poweroff")),
         (other, _) => Err(CommandError::Unknown(other.to_owned())),

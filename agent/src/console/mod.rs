@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     error,
     facts::ImageFacts,
-    init::{kmsg, output},
+    init::{kmsg, mountinfo, output, sysctl},
     log,
     notify::{self, Message, Power},
     paths, proc, sys,
@@ -89,6 +89,16 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
             Err(why) => terminal.show(&format!("failed to read /proc: {why}\n")),
         },
         Ok(Command::Ports) => terminal.show(&tables::ports(&proc::listeners(Path::new("/")))),
+        Ok(Command::Mounts) => terminal.show(&tables::mounts(&mountinfo::parse(&text("/proc/self/mountinfo")))),
+        Ok(Command::Kernel) => {
+            let wanted = text(paths::SYSCTL) + &text(paths::SYSCTL_HEALTHY);
+            let now = |key: &str| {
+                let file = sysctl::file(Path::new("/proc/sys"), key).ok_or(io::ErrorKind::NotFound)?;
+                fs::read_to_string(file)
+            };
+            let (cmdline, lockdown) = (text("/proc/cmdline"), text("/sys/kernel/security/lockdown"));
+            terminal.show(&tables::kernel(&cmdline, &lockdown, &wanted, now))
+        }
         Ok(Command::Nomad(arguments)) => nomad(terminal, &arguments),
         Ok(Command::Update(job)) => ask(terminal, Message::Update(job)),
         Ok(Command::Reboot) => ask(terminal, Message::Power(Power::Reboot)),
@@ -99,6 +109,11 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
 
 fn hostname() -> String {
     gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What a file says; nothing when it is not there.
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }
 
 fn read<T: DeserializeOwned>(path: &str) -> Option<T> {

@@ -29,7 +29,7 @@ use super::{
     button::{self, Button},
     devices::Devices,
     listener::{Notifications, Strangers},
-    root, state, stay, system,
+    root, state, stay, sysctl, system,
     timeline::Timeline,
     trial::{self, Trial},
     uevent::Uevent,
@@ -277,11 +277,12 @@ impl Manager {
                 if phase == "healthy" && self.trial.is_some() {
                     self.start_job("bless");
                 }
-                // The boot is over: what it ran is not run again before the end.
-                if phase == "healthy"
-                    && let Err(why) = sys::release_code()
-                {
-                    info!("failed to release the code of the boot: {why}");
+                if phase == "healthy" {
+                    self.close();
+                    // The boot is over: what it ran is not run again before the end.
+                    if let Err(why) = sys::release_code() {
+                        info!("failed to release the code of the boot: {why}");
+                    }
                 }
             }
             Message::Update(job) if job == BLESSED && sender == "bless" => self.trial = None,
@@ -322,6 +323,16 @@ impl Manager {
                 .collect();
             trial::failed(&format!("not blessed within {} s; {}", trial.deadline.as_secs(), units.join("; ")));
             self.ask(Request { power: Power::Reboot, by: "the trial".into() });
+        }
+    }
+
+    /// The node is healthy: what only the boot needed is not given any more.
+    fn close(&mut self) {
+        let settings = Path::new(paths::SYSCTL_HEALTHY);
+        if settings.exists() {
+            // An update writes to the ESP, and modules may be refused from here on. Without the module it says so itself.
+            let _ = self.devices.load("vfat");
+            sysctl::apply(settings, Path::new("/proc/sys"));
         }
     }
 

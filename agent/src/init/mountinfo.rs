@@ -11,6 +11,8 @@ pub struct Mount {
     pub fstype: String,
     /// What is mounted: `/dev/vda3`, `tmpfs`.
     pub source: String,
+    /// Options of this mount, then those of the file system, each list with commas.
+    pub options: [String; 2],
 }
 
 /// All mounts, in the order in which they were made. Lines that make no sense are left out.
@@ -24,8 +26,10 @@ fn line(line: &str) -> Option<Mount> {
     let mut fields = line.split(' ');
     let device = fields.nth(2)?.to_owned();
     let target = unescape(fields.nth(1)?);
+    let options = fields.next()?.to_owned();
     let mut rest = fields.skip_while(|field| *field != "-").skip(1);
-    Some(Mount { device, target, fstype: unescape(rest.next()?), source: unescape(rest.next()?) })
+    let (fstype, source) = (unescape(rest.next()?), unescape(rest.next()?));
+    Some(Mount { device, target, fstype, source, options: [options, rest.next().unwrap_or_default().to_owned()] })
 }
 
 /// Undoes the kernel's `\040` for a space, `\011` tab, `\012` newline, `\134` backslash.
@@ -78,6 +82,7 @@ mod tests {
         let mounts = parse(TEXT);
         assert_eq!(mounts.len(), 4);
         assert_eq!(mounts[3].target, "/var/lib/a b");
+        assert_eq!(mounts[3].options, ["rw", "rw,size=1024k"]);
         assert_eq!((mounts[1].device.as_str(), mounts[1].source.as_str()), ("254:3", "/dev/vda3"));
     }
 

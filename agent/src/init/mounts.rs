@@ -10,7 +10,10 @@ use nix::{
     mount::{MsFlags, mount},
 };
 
-use crate::info;
+use crate::{
+    facts::{ImageFacts, Role},
+    info,
+};
 
 /// What to do when a mount cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +52,14 @@ const fn if_there(fstype: &'static str, target: &'static str, flags: MsFlags, da
 
 /// What both stages need. The initramfs stage makes these, and they move along into the root.
 pub const BASE: &[Entry] = &[
-    must("proc", "/proc", NO_EXEC, ""),
+    // Nobody but root sees the processes of others, and what stands on their command lines.
+    must("proc", "/proc", NO_EXEC, "hidepid=2"),
     must("sysfs", "/sys", NO_EXEC, ""),
     must("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
-    must("tmpfs", "/run", NO_DEV, "mode=0755,size=25%"),
+    must("tmpfs", "/run", NO_EXEC, "mode=0755,size=25%"),
 ];
 
-/// What the root needs besides. Nomad's unix sockets and task directories ask for `/tmp` without `noexec`.
+/// What the root needs besides, and [`tmp`].
 pub const ROOT: &[Entry] = &[
     must(
         "devpts",
@@ -63,9 +67,8 @@ pub const ROOT: &[Entry] = &[
         MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC),
         "newinstance,ptmxmode=0666,mode=0620,gid=5",
     ),
-    must("tmpfs", "/dev/shm", NO_DEV, "mode=1777"),
-    must("tmpfs", "/tmp", NO_DEV, "mode=1777,size=25%"),
-    must("tmpfs", "/etc", NO_DEV, "mode=0755,size=16m"),
+    must("tmpfs", "/dev/shm", NO_EXEC, "mode=1777"),
+    must("tmpfs", "/etc", NO_EXEC, "mode=0755,size=16m"),
     must("cgroup2", "/sys/fs/cgroup", NO_EXEC, "nsdelegate,memory_recursiveprot"),
     if_there("mqueue", "/dev/mqueue", NO_EXEC, ""),
     if_there("securityfs", "/sys/kernel/security", NO_EXEC, ""),
@@ -73,6 +76,27 @@ pub const ROOT: &[Entry] = &[
     if_there("tracefs", "/sys/kernel/tracing", NO_EXEC, "mode=0700"),
     if_there("efivarfs", "/sys/firmware/efi/efivars", NO_EXEC, ""),
 ];
+
+/// `/tmp`; `written` is what [`written`] says.
+#[must_use]
+pub const fn tmp(written: MsFlags) -> Entry {
+    must("tmpfs", "/tmp", NO_DEV.union(written), "mode=1777,size=25%")
+}
+
+/// The flags of `/tmp` and of the state, by the role of the image at `root`.
+#[must_use]
+pub fn written(root: &Path) -> MsFlags {
+    of_role(ImageFacts::read(root).ok().map(|facts| facts.role))
+}
+
+/// A node that runs no workloads runs nothing but what is in its image. Tasks are run from their directories, unpack libraries
+/// into `/tmp`, and have devices in what they take for their root.
+const fn of_role(role: Option<Role>) -> MsFlags {
+    match role {
+        Some(Role::Server) => NO_EXEC,
+        Some(Role::Client | Role::Dev) | None => MsFlags::MS_NOSUID,
+    }
+}
 
 /// Why the table could not be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +216,17 @@ mod tests {
             let later = &fake.mounted[i + 1..];
             assert!(!later.iter().any(|other| path.starts_with(other)), "{} is hidden later", path.display());
         }
+    }
+
+    #[test]
+    fn programs_are_run_from_no_memory_and_on_servers_from_no_disk() {
+        for entry in BASE.iter().chain(ROOT) {
+            let exempt = entry.target == "/dev";
+            assert!(entry.flags.contains(NO_EXEC) || entry.target == "/dev/pts" || exempt, "{}", entry.target);
+        }
+        assert_eq!(tmp(of_role(Some(Role::Server))).flags, NO_EXEC);
+        assert_eq!(tmp(of_role(Some(Role::Client))).flags, NO_DEV);
+        assert_eq!(of_role(None), MsFlags::MS_NOSUID);
     }
 
     #[test]

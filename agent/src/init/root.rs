@@ -81,14 +81,17 @@ fn system_setup() -> Result<Devices, RootError> {
     tell("share the mounts", shared);
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let devices = Devices::begin(&release);
-    mounts::setup_at(Path::new("/"), mounts::ROOT, &mut Kernel)?;
+    let written = mounts::written(Path::new("/"));
+    for table in [mounts::ROOT, &[mounts::tmp(written)]] {
+        mounts::setup_at(Path::new("/"), table, &mut Kernel)?;
+    }
     tell("make the links in /dev", system::link_devices(Path::new("/dev")));
     etc::render(Path::new(paths::ETC_TEMPLATE), Path::new("/etc"))?;
     tell("enable the cgroup controllers", system::enable_controllers(Path::new("/sys/fs/cgroup")));
     tell("enter a control group", system::leave_root_group(Path::new("/sys/fs/cgroup/steppe/init")));
     tell("bring lo up", system::loopback_up());
     tell("set the host name", sethostname("localhost"));
-    sysctl::apply(Path::new(sysctl::FILE), Path::new("/proc/sys"));
+    sysctl::apply(Path::new(paths::SYSCTL), Path::new("/proc/sys"));
     for path in [paths::RUN_DIR, paths::UNITS_DIR, "/run/lock"] {
         fs::create_dir_all(path).map_err(|source| RootError::Directory { path, source })?;
     }

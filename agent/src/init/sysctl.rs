@@ -1,4 +1,4 @@
-//! `/usr/lib/steppe/sysctl.conf`: `key = value` lines as in `sysctl.conf(5)`; a leading `-` means that it may fail.
+//! Kernel settings ([`crate::paths::SYSCTL`]): `key = value` lines as in `sysctl.conf(5)`; a leading `-` means that it may fail.
 
 use std::{
     fs,
@@ -6,9 +6,6 @@ use std::{
 };
 
 use crate::warning;
-
-/// The settings of the image.
-pub(super) const FILE: &str = "/usr/lib/steppe/sysctl.conf";
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -167,6 +167,7 @@ impl Build<'_> {
             .with("lock", inputs.packages.lock.text())
             .with("facts", serde_json::to_vec(facts)?)
             .with("modules", serde_json::to_vec(modules)?)
+            .with("harden", format!("{:?}", recipe.module_loading))
             .with("root", format!("{:?}", recipe.root))
             .with("files", inputs.files_key().bytes());
         self.progress.step("root", || {

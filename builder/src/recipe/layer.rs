@@ -5,7 +5,7 @@ use std::path::Path;
 use agent::{facts::Role, node::datasource};
 use serde::Deserialize;
 
-use super::{ExtraFile, Kernel, Modules, Packages, Recipe, RecipeError, Root};
+use super::{ExtraFile, Kernel, ModuleLoading, Modules, Packages, Recipe, RecipeError, Root};
 use crate::{hint, nomad::Fingerprint, size::Size};
 
 /// One file, before what it extends is put below it.
@@ -33,6 +33,8 @@ pub(super) struct Layer {
     nomad: NomadLayer,
     #[serde(default)]
     disk: DiskLayer,
+    #[serde(default)]
+    harden: HardenLayer,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,6 +87,13 @@ struct DiskLayer {
     esp: Option<Size>,
     bios: Option<bool>,
     slot: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HardenLayer {
+    modules: Option<ModuleLoading>,
+    cmdline: Option<Vec<String>>,
 }
 
 impl Layer {
@@ -142,6 +151,10 @@ impl Layer {
                 bios: self.disk.bios.or(below.disk.bios),
                 slot: self.disk.slot.or(below.disk.slot),
             },
+            harden: HardenLayer {
+                modules: self.harden.modules.or(below.harden.modules),
+                cmdline: self.harden.cmdline.or(below.harden.cmdline),
+            },
         }
     }
 
@@ -149,6 +162,8 @@ impl Layer {
         fn need<T>(value: Option<T>, file: &str, key: &'static str) -> Result<T, RecipeError> {
             value.ok_or_else(|| RecipeError::Missing { file: file.to_owned(), key })
         }
+        let mut cmdline = need(self.kernel.cmdline, file, "kernel.cmdline")?;
+        cmdline.extend(need(self.harden.cmdline, file, "harden.cmdline")?);
         let recipe = Recipe {
             name: need(self.name, file, "name")?,
             role: need(self.role, file, "role")?,
@@ -159,7 +174,7 @@ impl Layer {
             kernel: Kernel {
                 package: need(self.kernel.package, file, "kernel.package")?,
                 modules: need(self.kernel.modules, file, "kernel.modules")?,
-                cmdline: both(need(self.kernel.cmdline, file, "kernel.cmdline")?, self.kernel.add),
+                cmdline: both(cmdline, self.kernel.add),
             },
             packages: Packages {
                 suite: need(self.packages.suite, file, "packages.suite")?,
@@ -178,6 +193,7 @@ impl Layer {
             esp_size: need(self.disk.esp, file, "disk.esp")?,
             bios: self.disk.bios.unwrap_or(true),
             slot_size: need(self.disk.slot, file, "disk.slot")?,
+            module_loading: need(self.harden.modules, file, "harden.modules")?,
         };
         recipe.check(file)?;
         Ok(recipe)

@@ -55,6 +55,18 @@ pub struct Recipe {
     pub bios: bool,
     /// Size of a slot: of a partition for a root.
     pub slot_size: Size,
+    /// Whether a healthy node still takes kernel modules.
+    pub module_loading: ModuleLoading,
+}
+
+/// Whether a node takes kernel modules once it is healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModuleLoading {
+    /// At any time.
+    On,
+    /// Not from then on until the next boot (`kernel.modules_disabled`).
+    OffAfterBoot,
 }
 
 /// The kernel of an image.
@@ -64,7 +76,7 @@ pub struct Kernel {
     pub package: String,
     /// Which list of modules.
     pub modules: String,
-    /// Words of the command line.
+    /// Words of the command line: those of `[kernel]`, then those of `[harden]`.
     pub cmdline: Vec<String>,
 }
 
@@ -263,6 +275,20 @@ mod tests {
             let said = parse(&text).unwrap_err().to_string();
             assert!(said.starts_with("r.toml:3:1: ") && said.contains(&format!("did you mean `{right}`?")), "{said}");
         }
+    }
+
+    #[test]
+    fn a_role_is_hardened_as_far_as_it_can_be() {
+        let of = |role| Recipe::embedded(role).unwrap();
+        let (server, client) = (of(Role::Server), of(Role::Client));
+        assert_eq!(server.module_loading, ModuleLoading::OffAfterBoot);
+        assert_eq!(client.module_loading, ModuleLoading::On);
+        assert!(server.kernel.cmdline.starts_with(&client.kernel.cmdline), "{:?}", server.kernel.cmdline);
+        assert!(server.kernel.cmdline.len() > client.kernel.cmdline.len());
+        let own = parse("extends = \"server\"\n[harden]\nmodules = \"on\"\ncmdline = []\n").unwrap();
+        assert_eq!((own.module_loading, own.kernel.cmdline), (ModuleLoading::On, client.kernel.cmdline));
+        let why = parse("extends = \"server\"\n[harden]\nmodules = \"of\"\n").unwrap_err().to_string();
+        assert!(why.contains("r.toml:3:11") && why.contains("off-after-boot"), "{why}");
     }
 
     #[test]

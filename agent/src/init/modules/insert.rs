@@ -20,6 +20,12 @@ pub(super) fn insert(path: &Path) -> Result<bool, ModuleError> {
     match finit_module(&file, c"", flags) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
+        Err(Errno::EPERM) if is_off() => Err(ModuleError::Off { path: path.to_owned() }),
         Err(source) => Err(ModuleError::Load { path: path.to_owned(), source }),
     }
+}
+
+/// Whether the kernel takes no module any more.
+fn is_off() -> bool {
+    std::fs::read("/proc/sys/kernel/modules_disabled").is_ok_and(|text| text.starts_with(b"1"))
 }

@@ -56,6 +56,12 @@ pub enum ModuleError {
         /// Why.
         source: Errno,
     },
+    /// Modules are refused since the node is healthy.
+    #[error("failed to load module {path}: this node takes none any more since it is healthy; restart it")]
+    Off {
+        /// The module.
+        path: PathBuf,
+    },
     /// Not one that may be asked for.
     #[error("this image has no module {name:?} to load on demand; it has {known}")]
     Unknown {

@@ -36,7 +36,7 @@ use super::{
     devices::Devices,
     disks::{self, Disk},
     gpt::{Guid, Partition},
-    system,
+    mounts, system,
     timeline::seconds,
 };
 use probe::{Content, UNFINISHED_LABEL};
@@ -129,7 +129,7 @@ pub(super) fn try_again(devices: &mut Devices) -> Result<(), StateError> {
 }
 
 fn in_memory() -> Result<(), StateError> {
-    mount(Some("tmpfs"), paths::STATE, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755"))
+    mount(Some("tmpfs"), paths::STATE, Some("tmpfs"), mounts::written(Path::new("/")), Some("mode=0755"))
         .map_err(|source| StateError::Mount { device: "tmpfs".into(), source })?;
     finish()
 }
@@ -201,7 +201,8 @@ fn check(device: &Path, clean: bool) -> Result<(), StateError> {
 }
 
 fn mount_on_state(device: &Path) -> Result<(), StateError> {
-    mount(Some(device), paths::STATE, Some("ext4"), MsFlags::MS_NOATIME | MsFlags::MS_NOSUID, Some("errors=remount-ro"))
+    let flags = MsFlags::MS_NOATIME | mounts::written(Path::new("/"));
+    mount(Some(device), paths::STATE, Some("ext4"), flags, Some("errors=remount-ro"))
         .map_err(|source| StateError::Mount { device: device.to_owned(), source })
 }
 
