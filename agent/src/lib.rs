@@ -10,6 +10,7 @@
 //! to run ([`unit`]) and what both report ([`status`]).
 
 pub mod cmdline;
+pub mod confine;
 pub mod console;
 pub mod df;
 pub mod facts;

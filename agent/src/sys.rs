@@ -26,7 +26,11 @@ use nix::{
     unistd::{Gid, Uid, setgid, setgroups, setsid, setuid},
 };
 
-use crate::{init::dm, unit::UnitSpec};
+use crate::{
+    confine::{self, Capabilities},
+    init::dm,
+    unit::UnitSpec,
+};
 
 /// Time since the kernel started, suspended time included (`CLOCK_BOOTTIME`): the agent's only clock for durations.
 #[must_use]
@@ -317,6 +321,7 @@ pub fn spawn(spec: &UnitSpec, place: Place) -> io::Result<i32> {
         .stderr(Stdio::from(place.output));
     let oom = format!("{}\n", spec.oom_score_adj).into_bytes();
     let (uid, gid, nofile, cgroup) = (Uid::from_raw(spec.uid), Gid::from_raw(spec.gid), spec.nofile, place.cgroup);
+    let confined = spec.confined;
     let setup = move || {
         setsid()?;
         if let Some(mut procs) = cgroup.as_ref() {
@@ -331,19 +336,52 @@ pub fn spawn(spec: &UnitSpec, place: Place) -> io::Result<i32> {
         if let Some(limit) = nofile {
             setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
         }
+        if let Some(kept) = confined {
+            bound(kept)?;
+        }
         setgroups(&[gid])?;
         setgid(gid)?;
         setuid(uid)?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         // SAFETY: the default action is no handler of ours.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
-        Ok(())
+        if confined.is_some() { filter() } else { Ok(()) }
     };
     // SAFETY: between fork and exec the closure only makes system calls on values made before the fork. The parent has
     // one thread, so no lock can be held by another.
     unsafe { command.pre_exec(setup) };
     // Dropping the handle neither kills nor waits.
     command.spawn().map(|child| child.id().cast_signed())
+}
+
+/// Takes every capability but `kept` out of the caller's reach: no program that it executes can have it.
+fn bound(kept: Capabilities) -> io::Result<()> {
+    for number in (0..u64::BITS).filter(|number| kept.0 & (1 << number) == 0) {
+        // SAFETY: the arguments are integers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) } != 0 {
+            let why = io::Error::last_os_error();
+            // There is no such capability, nor a higher one.
+            return if why.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(why) };
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the calls of [`confine::FILTER`] to the caller and all that it executes, and new rights with them.
+fn filter() -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(confine::FILTER.len()).unwrap_or(u16::MAX),
+        filter: confine::FILTER.as_ptr().cast_mut(),
+    };
+    // SAFETY: the arguments are integers.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `program` lives through the call and has the length of the static filter; the kernel only reads both.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Makes a process started by `command` the leader of a process group of its own in the foreground of `tty`, with the
@@ -429,6 +467,45 @@ fn code(maps: &str) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The first lines of its status that a process confined to these capabilities sees, with their names.
+    fn status_of_confined(confined: Option<Capabilities>) -> Vec<String> {
+        let (mut read, output) = std::io::pipe().unwrap();
+        let spec = UnitSpec {
+            name: "cat".into(),
+            argv: ["/bin/cat", "/proc/self/status"].map(str::to_owned).to_vec(),
+            env: vec![],
+            uid: 0,
+            gid: 0,
+            notifies: false,
+            once: false,
+            stop_signal: libc::SIGTERM,
+            stop_timeout: Duration::ZERO,
+            oom_score_adj: 0,
+            nofile: None,
+            confined,
+        };
+        let pid = spawn(&spec, Place { output: output.into(), cgroup: None }).unwrap();
+        let text = io::read_to_string(&mut read).unwrap();
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+        let wanted = ["CapEff", "CapBnd", "NoNewPrivs", "Seccomp"];
+        let line = |name: &&str| text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(":\t")).unwrap();
+        wanted.iter().map(|name| line(name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_unit_is_confined_to_what_it_is_given() {
+        if !Uid::effective().is_root() {
+            return eprintln!("only root has capabilities to drop");
+        }
+        let own = status_of_confined(None);
+        assert_eq!(own[2..], ["0", "0"], "what runs this test is confined itself");
+        let all = u64::from_str_radix(&own[1], 16).unwrap();
+        let kept = format!("{:016x}", confine::NODE.0 & all);
+        assert_eq!(status_of_confined(Some(confine::NODE)), [kept.as_str(), kept.as_str(), "1", "2"]);
+        let none = "0".repeat(16);
+        assert_eq!(status_of_confined(Some(confine::NONE)), [none.as_str(), none.as_str(), "1", "2"]);
+    }
 
     #[test]
     fn only_code_of_files_is_released() {

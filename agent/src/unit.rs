@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::Capabilities;
+
 /// A supervised process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,10 @@ pub struct UnitSpec {
     /// Open files, soft and hard.
     #[serde(default)]
     pub nofile: Option<u64>,
+    /// What it is confined to: these capabilities, no new rights, and no call that [`crate::confine`] refuses. `None`: to
+    /// nothing. init decides, whatever a file says.
+    #[serde(skip)]
+    pub confined: Option<Capabilities>,
 }
 
 /// Durations in files are whole milliseconds.

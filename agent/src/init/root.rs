@@ -9,7 +9,7 @@ use nix::{
     unistd::sethostname,
 };
 
-use crate::{cmdline::Cmdline, error, facts::ImageFacts, paths, unit::UnitSpec, update, warning};
+use crate::{cmdline::Cmdline, confine, error, facts::ImageFacts, paths, unit::UnitSpec, update, warning};
 
 use super::{
     devices::Devices,
@@ -122,17 +122,19 @@ fn agent(name: String, arguments: &[&str], environment: &[(&str, &str)]) -> Unit
         // Killing the agent to free memory would free little and cost much.
         oom_score_adj: -900,
         nofile: None,
+        confined: None,
     }
 }
 
-/// A job of [`update`]: its name and its arguments.
+/// A job of [`update`]: its name and its arguments. It writes to the disk of the system and has mounts of its own, which node
+/// may not.
 pub(super) fn job(words: &[&str]) -> UnitSpec {
     let name = words.first().copied().unwrap_or_default().to_owned();
     UnitSpec { once: true, oom_score_adj: 0, ..agent(name, words, &[]) }
 }
 
 fn node() -> UnitSpec {
-    UnitSpec { notifies: true, ..agent("node".into(), &["node"], &[]) }
+    UnitSpec { notifies: true, confined: Some(confine::NODE), ..agent("node".into(), &["node"], &[]) }
 }
 
 fn console(tty: &str) -> UnitSpec {
@@ -141,6 +143,7 @@ fn console(tty: &str) -> UnitSpec {
     // A blocked read on a terminal ends at once on a hangup.
     spec.stop_signal = libc::SIGHUP;
     spec.oom_score_adj = 0;
+    spec.confined = Some(confine::CONSOLE);
     spec
 }
 

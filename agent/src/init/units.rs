@@ -18,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    error, info, notice,
+    confine, error, info, notice,
     notify::Message,
     paths,
     status::{UnitState, UnitStatus},
@@ -287,8 +287,10 @@ fn read_spec(dir: &Path, name: &str) -> Result<UnitSpec, UnitError> {
     }
     let path = dir.join(format!("{name}.json"));
     let text = fs::read_to_string(&path).map_err(|source| UnitError::Read { path: path.clone(), source })?;
-    let spec: UnitSpec =
+    let mut spec: UnitSpec =
         serde_json::from_str(&text).map_err(|source| UnitError::Parse { path: path.clone(), source })?;
+    // Nomad's client is root on purpose: its tasks may be anything. A server has nothing to gain.
+    spec.confined = (spec.uid != 0).then_some(confine::NONE);
     if spec.name == name { Ok(with_notify_socket(spec)) } else { Err(UnitError::OtherName { path, name: spec.name }) }
 }
 
@@ -332,6 +334,9 @@ mod tests {
         let spec = read_spec(dir.path(), "nomad").unwrap();
         assert_eq!(spec.stop_timeout, Duration::from_secs(15));
         assert!(spec.env.contains(&("NOTIFY_SOCKET".into(), paths::NOTIFY_SOCKET.into())));
+        assert_eq!(spec.confined, None);
+        fs::write(dir.path().join("nomad.json"), SPEC.replace("\"notifies\"", "\"uid\":990,\"notifies\"")).unwrap();
+        assert_eq!(read_spec(dir.path(), "nomad").unwrap().confined, Some(confine::NONE));
     }
 
     #[test]

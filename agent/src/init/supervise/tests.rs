@@ -18,6 +18,7 @@ fn unit(notifies: bool) -> Unit {
         stop_timeout: 5 * S,
         oom_score_adj: 0,
         nofile: None,
+        confined: None,
     };
     Unit::new(spec, 7)
 }

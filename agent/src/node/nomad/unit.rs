@@ -64,6 +64,7 @@ pub fn unit(root: &Path, client: bool, owner: Owner, launch: &Launch) -> UnitSpe
         // A server without its agent is a lost vote; on a client the tasks go first.
         oom_score_adj: if client { -900 } else { -1000 },
         nofile: Some(OPEN_FILES),
+        confined: None,
     }
 }
 
