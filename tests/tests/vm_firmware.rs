@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use builder::manifest::Kind;
 use qemu::{
     BootFiles, MachineSpec,
-    vm::{DiskBus, DiskFormat, tsc_argument},
+    vm::{DiskBus, DiskFormat, clock_arguments},
     volume::SeedMedium,
 };
 use tests::{
@@ -49,15 +49,22 @@ fn inspect(cluster: &Cluster, folder: &Path) -> anyhow::Result<Esp> {
     Esp::of_machine(&cluster.lab().machine(NAME).disk(), &folder.join("flat.raw"))
 }
 
-fn bios((): &mut ()) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let image = Image::find(Role::Server)?;
-    let esp = Esp::of_copy(&image.path(Kind::Raw)?, &folder.path().join("disk.raw"))?;
+/// A copy of the disk whose slot a, under BIOS, has the words on its command line that the other ways to boot get from QEMU; and
+/// that command line.
+fn told_of_the_clock(folder: &Path) -> anyhow::Result<(Esp, String)> {
+    let disk = Image::find(Role::Server)?.path(Kind::Raw)?;
+    let esp = Esp::of_copy(&disk, &folder.join("disk.raw"))?;
     let of_image = String::from_utf8(esp.read(Slot::A.syslinux_cfg())?)?;
     let cmdline =
         of_image.lines().find_map(|line| line.strip_prefix("APPEND ")).context("slot a has no command line")?;
-    let cmdline = format!("{cmdline} {} {}", images::CMDLINE, tsc_argument());
+    let cmdline = format!("{cmdline} {} {}", images::CMDLINE, clock_arguments());
     esp.write(Slot::A.syslinux_cfg(), config::slot(Slot::A, &cmdline).as_bytes())?;
+    Ok((esp, cmdline))
+}
+
+fn bios((): &mut ()) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (esp, cmdline) = told_of_the_clock(folder.path())?;
     // What an update leaves behind.
     esp.write(Slot::B.syslinux_cfg(), config::slot(Slot::B, &format!("{cmdline} {MARK}")).as_bytes())?;
     esp.write(Slot::B.kernel(), &esp.read(Slot::A.kernel())?)?;
@@ -85,18 +92,15 @@ fn bios((): &mut ()) -> anyhow::Result<()> {
 
 /// As clouds and hypervisors attach disks besides virtio-blk, which the other steps have. The system finds its root there too.
 fn controllers((): &mut ()) -> anyhow::Result<()> {
-    let disk = Image::find(Role::Server)?.path(Kind::Raw)?;
-    let mut specs = Vec::new();
-    for (firmware, boot) in
-        [("bios", BootFiles::bios(&disk, DiskFormat::Raw)), ("uefi", BootFiles::uefi(&disk, DiskFormat::Raw))]
-    {
-        for (name, bus) in [("scsi", DiskBus::Scsi), ("nvme", DiskBus::Nvme), ("ahci", DiskBus::Ahci)] {
-            specs.push(MachineSpec::new(format!("{firmware}-{name}"), boot.clone().on(bus)).medium(SeedMedium::None));
+    let folder = tempfile::tempdir()?;
+    let (esp, _) = told_of_the_clock(folder.path())?;
+    for boot in [BootFiles::bios(esp.disk(), DiskFormat::Raw), BootFiles::uefi(esp.disk(), DiskFormat::Raw)] {
+        let on = |(name, bus)| MachineSpec::new(name, boot.clone().on(bus)).medium(SeedMedium::None);
+        let cluster =
+            Cluster::start([("scsi", DiskBus::Scsi), ("nvme", DiskBus::Nvme), ("ahci", DiskBus::Ahci)].map(on))?;
+        for name in cluster.names() {
+            cluster.wait_console(&name, "phase root at", cluster.limit(2 * BOOT))?;
         }
-    }
-    let cluster = Cluster::start(specs)?;
-    for name in cluster.names() {
-        cluster.wait_console(&name, "phase root at", cluster.limit(4 * BOOT))?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use crate::lab::LabError;
 use crate::lab::spec::{BootMethod, MachineSpec, NicLease, nic_mac};
 use crate::switch::Mac;
 use crate::vm::{
-    Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, Smbios, Vm, VmConfig, create_empty, create_overlay,
-    tsc_argument,
+    Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, Smbios, Vm, VmConfig, clock_arguments, create_empty,
+    create_overlay,
 };
 use crate::volume::{self, Seed, SeedMedium, VolumeFormat};
 use crate::{Accelerator, Deadline};
@@ -249,14 +249,14 @@ impl Machine {
             BootMethod::Kernel { kernel, initrd, cmdline } => {
                 let mut cmdline = cmdline.clone();
                 if tcg {
-                    cmdline = format!("{cmdline} {}", tsc_argument());
+                    cmdline = format!("{cmdline} {}", clock_arguments());
                 }
                 Boot::Kernel { kernel: kernel.clone(), initrd: initrd.clone(), cmdline }
             }
             BootMethod::Uefi => {
                 if tcg {
                     // The systemd stub from version 254 on appends this to the command line in the unified kernel image.
-                    smbios.oem.push(format!("io.systemd.stub.kernel-cmdline-extra={}", tsc_argument()));
+                    smbios.oem.push(format!("io.systemd.stub.kernel-cmdline-extra={}", clock_arguments()));
                 }
                 Boot::Uefi(Firmware::for_machine(self.directory.join("efivars.fd"))?)
             }

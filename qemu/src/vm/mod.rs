@@ -20,5 +20,5 @@ pub use machine::{Vm, VmError};
 pub use overlay::{DiskError, create_empty, create_overlay};
 pub use pattern::Pattern;
 pub use qmp::{Event, Qmp, QmpError};
-pub use tsc::{TscError, check_clock, host_tsc_khz, tsc_argument};
+pub use tsc::{TscError, check_clock, clock_arguments, host_tsc_khz};
 pub use verdict::FATAL;
