@@ -34,7 +34,14 @@ pub fn rows() -> anyhow::Result<Vec<Row>> {
         }
         for (format, kinds) in [
             ("raw disk, allocated", &[Kind::Raw][..]),
+            ("raw disk, zstd", &[Kind::RawZstd]),
+            ("raw disk, gzip", &[Kind::RawGzip]),
+            ("raw disk, xz", &[Kind::RawXz]),
             ("qcow2", &[Kind::Qcow2]),
+            ("VMDK", &[Kind::Vmdk]),
+            ("OVA", &[Kind::Ova]),
+            ("archive for Google", &[Kind::Gce]),
+            ("ISO", &[Kind::Iso]),
             ("unified kernel image", &[Kind::Uki]),
             ("netboot pair", &[Kind::Kernel, Kind::NetbootInitrd]),
         ] {
