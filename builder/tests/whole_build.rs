@@ -143,3 +143,25 @@ fn an_output_that_cannot_be_written_is_named() {
     assert_eq!(built.status.code(), Some(1), "{text}");
     assert!(text.contains("file/out"), "{text}");
 }
+
+#[test]
+fn a_dry_run_says_what_it_needs_and_touches_nothing() {
+    let world = World::new();
+    let output = world.path("out");
+    let run = |more: &[&str]| {
+        let built = world.build(&output, &[&["--dry-run"], more].concat());
+        assert!(built.status.success(), "{}", said(&built));
+        String::from_utf8(built.stdout).unwrap()
+    };
+    let text = run(&[]);
+    assert!(text.contains("0 B to download") && text.contains("steppe-root-b") && text.contains("state"), "{text}");
+    let plan: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    let packages = plan["plan"]["packages"].as_array().unwrap();
+    assert!(packages.len() >= 10 && packages.iter().all(|package| package["cached"] == true), "{plan}");
+    let lock = world.recipe.with_extension("lock");
+    let text = fs::read_to_string(&lock).unwrap();
+    fs::write(&lock, text.replace("name = \"tzdata\"", "name = \"tzdatum\"")).unwrap();
+    assert!(run(&[]).contains("tzdata: not in the lock file"));
+    assert!(!output.exists());
+    assert!(fs::read_dir(world.cache().join("steps")).unwrap().next().is_none());
+}

@@ -4,6 +4,7 @@
 mod formats;
 mod inputs;
 mod iso;
+mod plan;
 mod relock;
 mod steps;
 mod verify;
@@ -19,6 +20,7 @@ use anyhow::{Context as _, Result};
 
 pub use self::{
     formats::Format,
+    plan::{Plan, plan},
     relock::newest,
     verify::{Verified, verify},
 };

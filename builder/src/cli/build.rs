@@ -52,6 +52,9 @@ pub(super) struct BuildArgs {
     /// Take the newest packages of the archive, and rewrite the lock file of --recipe.
     #[arg(long)]
     update: bool,
+    /// Only say what a build would start from, what of it is in the cache, and how the disk is laid out.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs a command. 0: done. 1: failed; for `lock --check`, something would change; for `verify`, something differs.
@@ -100,6 +103,11 @@ fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
     request.compressions.dedup();
     if request.compressions != [Compression::None] && !request.formats.contains(&Format::Raw) {
         bail!("--compress is for raw disks, and --format asks for none: add raw to it");
+    }
+    if args.dry_run {
+        let plan = build::plan(&request)?;
+        progress.result(&json!({ "event": "plan", "plan": plan }), &[plan.text().trim_end().to_owned()]);
+        return Ok(());
     }
     let built = build::build(&request, progress)?;
     // Nomad alone is no reason to put a lock file where none was.
