@@ -4,7 +4,8 @@
 //!
 //! [`recipe`] → [`lock`] → [`packages`] (by [`apt`]) and [`nomad`] → [`root`] ([`elf`], [`squashfs`]) →
 //! [`verity`] → [`initramfs`] ([`modules`], [`cpio`]) → [`uki`] → [`esp`] ([`fat`], [`syslinux`]) → [`disk`] → formats
-//! ([`raw`], [`compress`], [`qcow2`], [`vmdk`], [`vhd`], [`ova`], [`gce`], [`iso`], [`netboot`]) → [`manifest`] and [`sbom`].
+//! ([`raw`], [`compress`], [`qcow2`], [`vmdk`], [`vhd`], [`ova`], [`gce`], [`iso`], [`netboot`],
+//! [`update`]) → [`manifest`] and [`sbom`].
 //! [`build`] is the chain itself. [`inspect`] reads images and [`diff`] compares them. [`userdata`] is for what a node is
 //! told, by the node's own code.
 
@@ -51,6 +52,7 @@ pub mod squashfs;
 pub mod syslinux;
 pub mod tree;
 pub mod uki;
+pub mod update;
 pub mod userdata;
 pub mod verity;
 pub mod vhd;

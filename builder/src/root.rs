@@ -13,7 +13,7 @@ use crate::{
     modules::{self, ModuleError, Selection},
     recipe::{ExtraFile, ModuleLoading, Recipe},
     tree::{Node, Origin, Tree},
-    zoneinfo,
+    update, zoneinfo,
 };
 
 /// Everything that a root is made from.
@@ -165,6 +165,9 @@ fn configuration(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> 
     }
     let facts = serde_json::to_string_pretty(inputs.facts).map_err(|error| RootError::Facts(error.to_string()))?;
     text(paths::IMAGE_FACTS, facts + "\n");
+    if let Some(key) = inputs.recipe.update_key.as_deref().and_then(update::public_key) {
+        text(paths::UPDATE_KEY, key);
+    }
     tree.symlink(&etc("os-release"), "../usr/lib/os-release", Origin::Builder);
     tree.symlink(&etc("mtab"), "../proc/self/mounts", Origin::Builder);
     tree.directory(&etc("nomad.d"), 0o755);
@@ -217,11 +220,12 @@ pub fn add_modules(tree: &mut Tree, kernel: &Tree, release: &str, modules: &Sele
 #[must_use]
 pub fn os_release(facts: &ImageFacts) -> String {
     let ImageFacts { version, role, name, .. } = facts;
+    let own = facts.image_version();
     let standin = facts.nomad.source == NomadSource::StandIn;
     let suffix = if standin { ", with a stand-in for Nomad" } else { "" };
     let mut text = format!(
         "NAME=Steppe\nID=steppe\nVERSION_ID={version}\nPRETTY_NAME=\"Steppe {version} ({role}{suffix})\"\n\
-         VARIANT_ID={role}\nIMAGE_ID=steppe-{name}\nIMAGE_VERSION={version}\nSTEPPE_KERNEL=\"{}\"\n",
+         VARIANT_ID={role}\nIMAGE_ID=steppe-{name}\nIMAGE_VERSION={own}\nSTEPPE_KERNEL=\"{}\"\n",
         facts.kernel
     );
     let key = if standin { "STEPPE_STANDIN_VERSION" } else { "STEPPE_NOMAD_VERSION" };

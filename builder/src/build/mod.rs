@@ -94,7 +94,8 @@ pub struct Built {
 #[must_use]
 pub fn base_name(recipe: &Recipe, source: NomadSource) -> String {
     let suffix = if source == NomadSource::StandIn { "-standin" } else { "" };
-    format!("steppe-{}-{}-x86_64{suffix}", env!("CARGO_PKG_VERSION"), recipe.name)
+    let version = recipe.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
+    format!("steppe-{version}-{}-x86_64{suffix}", recipe.name)
 }
 
 /// Builds.

@@ -139,7 +139,7 @@ impl Build<'_> {
             format: ImageFacts::FORMAT,
             name: recipe.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            image_version: None,
+            image_version: self.request.recipe.version.clone(),
             role: recipe.role,
             architecture: "x86_64".to_owned(),
             kernel: kernel.release.clone(),
@@ -168,6 +168,7 @@ impl Build<'_> {
             .with("facts", serde_json::to_vec(facts)?)
             .with("modules", serde_json::to_vec(modules)?)
             .with("harden", format!("{:?}", recipe.module_loading))
+            .with("update-key", recipe.update_key.clone().unwrap_or_default())
             .with("root", format!("{:?}", recipe.root))
             .with("files", inputs.files_key().bytes());
         self.progress.step("root", || {

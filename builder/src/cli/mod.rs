@@ -3,6 +3,7 @@
 mod build;
 mod image;
 mod lock;
+mod sign;
 mod source;
 mod userdata;
 mod verify;
@@ -29,6 +30,8 @@ enum Command {
     Image(image::Command),
     #[command(flatten)]
     UserData(userdata::Command),
+    #[command(flatten)]
+    Sign(sign::Command),
 }
 
 /// What a node made from the image promises to be.
@@ -59,6 +62,7 @@ pub fn run() -> ExitCode {
         Command::Build(command) => build::run(&command),
         Command::Image(command) => answer(image::run(&command)),
         Command::UserData(command) => answer(userdata::run(&command)),
+        Command::Sign(command) => answer(sign::run(&command)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Values of a recipe that are of the right type and yet wrong.
 
-use agent::node::datasource;
+use agent::{node::datasource, update::version::Version};
 
 use super::{Recipe, RecipeError};
-use crate::hint;
+use crate::{hint, update};
 
 impl Recipe {
     pub(super) fn check(&self, file: &str) -> Result<(), RecipeError> {
@@ -18,6 +18,12 @@ impl Recipe {
             let near = hint::nearest(platform, names.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
             let known = names.join(", ");
             return wrong("platform", format!("{platform:?} is none of {known}{}", near.unwrap_or_default()));
+        }
+        if let Some(Err(why)) = self.version.as_ref().map(|version| version.parse::<Version>()) {
+            return wrong("version", why.to_string());
+        }
+        if self.update_key.as_ref().is_some_and(|key| update::public_key(key).is_none()) {
+            return wrong("update.key", "it is no public key of minisign: `builder key` makes one".to_owned());
         }
         for level in [self.root.level, self.initramfs_level] {
             if !(1..=22).contains(&level) {

@@ -35,6 +35,9 @@ pub(super) struct Layer {
     disk: DiskLayer,
     #[serde(default)]
     harden: HardenLayer,
+    version: Option<String>,
+    #[serde(default)]
+    update: UpdateLayer,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +99,12 @@ struct HardenLayer {
     cmdline: Option<Vec<String>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateLayer {
+    key: Option<String>,
+}
+
 impl Layer {
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, RecipeError> {
         let mut layer: Self = toml::from_str(text).map_err(|error| RecipeError::Parse {
@@ -155,6 +164,8 @@ impl Layer {
                 modules: self.harden.modules.or(below.harden.modules),
                 cmdline: self.harden.cmdline.or(below.harden.cmdline),
             },
+            version: self.version.or(below.version),
+            update: UpdateLayer { key: self.update.key.or(below.update.key) },
         }
     }
 
@@ -194,6 +205,8 @@ impl Layer {
             bios: self.disk.bios.unwrap_or(true),
             slot_size: need(self.disk.slot, file, "disk.slot")?,
             module_loading: need(self.harden.modules, file, "harden.modules")?,
+            version: self.version,
+            update_key: self.update.key,
         };
         recipe.check(file)?;
         Ok(recipe)

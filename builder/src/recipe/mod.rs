@@ -57,6 +57,10 @@ pub struct Recipe {
     pub slot_size: Size,
     /// Whether a healthy node still takes kernel modules.
     pub module_loading: ModuleLoading,
+    /// The image's own version, by which updates are ordered; Steppe's without it.
+    pub version: Option<String>,
+    /// The public key that updates are signed with, in minisign's base64.
+    pub update_key: Option<String>,
 }
 
 /// Whether a node takes kernel modules once it is healthy.
@@ -310,6 +314,9 @@ mod tests {
         for word in ["root=/dev/sda", "roothash=0"] {
             assert!(with(&format!("[kernel]\ncmdline = [{word:?}]")).contains("builder's to say"));
         }
+        assert!(with("[kernel]\ncmdline = [\"root=/dev/sda\"]").contains("builder's to say"));
+        assert!(with("version = \"1.2-rc1\"").contains("numbers with dots"));
+        assert!(with("[update]\nkey = \"RWQ\"").contains("`builder key`"));
         assert!(with("name = \"a/b\"").contains("characters"));
         let file =
             |path: &str, mode: &str| with(&format!("[[files]]\nsource = \"x\"\npath = {path:?}\nmode = {mode:?}\n"));
