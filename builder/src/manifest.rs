@@ -55,6 +55,8 @@ pub enum Kind {
     Ipxe,
     /// The lock file.
     Lock,
+    /// The update file, without a signature.
+    Update,
     /// The bill of materials, SPDX 2.3.
     Spdx,
     /// The bill of materials, CycloneDX 1.6.

@@ -20,7 +20,7 @@ use referee::referee;
 const NOBODY: u32 = 65_534;
 
 /// The layers of an image from the innermost out: the first that differs is where to look.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "lock",
     "vmlinuz",
     "initrd",
@@ -29,6 +29,7 @@ const LAYERS: [&str; 22] = [
     "ipxe",
     "cmdline",
     "efi",
+    "update",
     "raw",
     "raw.zst",
     "raw.gz",

@@ -35,6 +35,8 @@ pub enum Format {
     Iso,
     /// Kernel, initramfs with the root in it, and an iPXE script.
     Netboot,
+    /// A whole system for the idle slot of a node. It counts when it is signed.
+    Update,
 }
 
 /// What the writers of formats know of an image besides its disk.

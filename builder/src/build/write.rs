@@ -5,7 +5,7 @@ use std::{
     fs,
 };
 
-use agent::facts::ImageFacts;
+use agent::{facts::ImageFacts, update::manifest::Manifest};
 use anyhow::{Context as _, Result};
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     progress, root,
     size::Size,
     syslinux::{self, Installer},
-    uki, verity,
+    uki, update, verity,
 };
 
 /// The package of systemd's boot programs.
@@ -93,12 +93,19 @@ impl Build<'_> {
             })?;
         }
         let disks: Vec<_> = formats::disks(&self.request.formats, &self.request.compressions).collect();
-        if !disks.is_empty() {
+        if !disks.is_empty() || wants(Format::Update) {
             add(output, Kind::Initrd, "initrd", made.initrd)?;
             add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
             let [stub, loader] = self.boot_files(inputs, STUB_PACKAGE, [STUB, LOADER])?;
             let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
+            if wants(Format::Update) {
+                self.progress.step("update", || {
+                    let bytes = update_file(&image, made, &cmdline)?;
+                    add(output, Kind::Update, "update", &bytes)?;
+                    anyhow::Ok(((), progress::bytes(bytes.len() as u64)))
+                })?;
+            }
             let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
             let layout = disk::Layout { size: recipe.disk_size, slot: recipe.slot_size };
             partitions = layout.partitions(recipe.esp_size.0, made.root.len() as u64, made.tree)?;
@@ -185,4 +192,21 @@ impl Build<'_> {
             anyhow::Ok((Artefact { kind: format.kind, file, size, sha256 }, progress::bytes(size)))
         })
     }
+}
+
+/// The update file of what is made.
+fn update_file(uki: &[u8], made: &Made<'_>, cmdline: &str) -> Result<Vec<u8>> {
+    // Whole blocks: what an earlier system left behind its end would not be what the hash tree says.
+    let mut root = made.root.to_vec();
+    root.resize(root.len().next_multiple_of(verity::BLOCK), 0);
+    let parts: update::Parts<'_> = [uki, &made.kernel.image, made.initrd, &root, &made.tree.bytes];
+    let manifest = Manifest {
+        role: made.facts.role,
+        architecture: made.facts.architecture.clone(),
+        version: made.facts.image_version().parse().context("failed to read the image's version")?,
+        root_hash: *made.tree.root_hash.bytes(),
+        cmdline: cmdline.trim().to_owned(),
+        parts: update::describe(&parts),
+    };
+    Ok(update::build(&manifest, &parts)?)
 }

@@ -31,7 +31,7 @@ pub(crate) const KERNEL: &str = "6.1.0-test";
 
 /// Every format.
 pub(crate) const ALL: [&str; 4] =
-    ["--format", "raw,qcow2,qcow2-zstd,vmdk,vhd,ova,gce,iso,netboot", "--compress", "none,zstd,gzip,xz"];
+    ["--format", "raw,qcow2,qcow2-zstd,vmdk,vhd,ova,gce,iso,netboot,update", "--compress", "none,zstd,gzip,xz"];
 
 /// Everything below one temporary folder.
 pub(crate) struct World {
