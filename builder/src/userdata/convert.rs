@@ -146,8 +146,12 @@ fn render(files: &[File], commands: &[String], lost: &[Lost]) -> String {
     out
 }
 
-/// A string in single quotes, where every character but the quote stands for itself.
+/// A string in single quotes, where every character but the quote stands for itself; one with line breaks and their like in double
+/// quotes with escapes, as JSON has them.
 fn quoted(text: &str) -> String {
+    if text.contains(char::is_control) {
+        return serde_json::Value::from(text).to_string();
+    }
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -215,6 +219,14 @@ mod tests {
         let converted = convert("#!/bin/sh\nfor i in 1 2; do\n  echo $i\ndone\n");
         assert_eq!((converted.lost.len(), converted.lost[0].line), (1, 2));
         assert!(!converted.text.contains("runcmd") && !converted.text.contains("write_files"));
+    }
+
+    #[test]
+    fn a_path_with_a_line_break_stays_one_path() {
+        let text = convert("echo x >'/etc/a\n'\n").text;
+        let document = yaml::load(&text).unwrap();
+        let files = document.root.as_ref().unwrap().get("write_files").unwrap();
+        assert!(format!("{files:?}").contains("/etc/a\\n"), "{text}");
     }
 
     proptest! {
