@@ -213,7 +213,9 @@ fn with_esp<T>(disk: &Disk, place: &Place, work: impl FnOnce(Esp) -> Result<T, R
     fs::create_dir_all(ESP).map_err(system("make a directory for the EFI system partition"))?;
     let node = disk.partition_node(place.esp.number);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(&node), ESP, Some("vfat"), flags, Some("umask=0077"))
+    // A power cut can leave a file of the idle slot whose clusters are not in the table. It is deleted before anything is written, and
+    // the kernel, which says what it finds, must not take that for a reason to write no more.
+    mount(Some(&node), ESP, Some("vfat"), flags, Some("umask=0077,errors=continue"))
         .map_err(failed("mount the EFI system partition"))?;
     let done = work(Esp::at(ESP.into()));
     // Waits until everything is on the medium.
