@@ -206,7 +206,7 @@ impl MachineSpec {
     /// With what this cloud says and attaches, and without another seed. Its services are the lab's; see
     /// [`crate::services::metadata::install`].
     #[must_use]
-    pub fn of_cloud(mut self, cloud: &impl Cloud) -> Self {
+    pub fn of_cloud(mut self, cloud: &(impl Cloud + ?Sized)) -> Self {
         self.smbios = cloud.smbios();
         self.volumes.extend(cloud.volume());
         self.medium(SeedMedium::None)

@@ -31,6 +31,9 @@ use std::time::Duration;
 /// Where clouds have their metadata service.
 pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
+/// Where Scaleway has it.
+pub const SCALEWAY_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 42);
+
 /// Where Azure's machines report to, and learn what they are to do.
 pub const WIRE_SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
@@ -104,7 +107,7 @@ impl Shared {
 
 impl Services {
     /// Starts the services on a port of their own: DHCP, DNS and NTP, and HTTP on port 80 of [`ServicesConfig::address`], of
-    /// 169.254.169.254 and of 168.63.129.16.
+    /// 169.254.169.254, of 169.254.42.42 and of 168.63.129.16.
     ///
     /// # Errors
     /// When the switch has a port of that name, and what making a thread can give.
@@ -130,7 +133,8 @@ impl Services {
         let shared = Arc::new(Shared { dhcp, dns, ntp: Ntp::default(), wake, orders: Mutex::default() });
         let (ours, theirs) = UnixStream::pair().map_err(ServicesError::Start)?;
         // A machine that has no address yet asks from one of 169.254.0.0/16.
-        let addresses = [(router, config.prefix), (METADATA_ADDRESS, 16), (WIRE_SERVER_ADDRESS, 32)];
+        let addresses =
+            [(router, config.prefix), (METADATA_ADDRESS, 16), (SCALEWAY_ADDRESS, 32), (WIRE_SERVER_ADDRESS, 32)];
         let stack = Stack::new(Arc::clone(&shared), ours, config.mac, &addresses).map_err(ServicesError::Start)?;
         switch.attach(&config.name, theirs)?;
         let thread = std::thread::Builder::new().name(config.name.clone()).spawn(move || stack.run());

@@ -1,31 +1,44 @@
-//! Clouds: what each hands a machine, over HTTP at 169.254.169.254 or on a volume, and what its firmware says.
+//! Clouds: what each hands a machine, over HTTP (at 169.254.169.254, all but Scaleway) or on a volume, and what its firmware says.
 //!
 //! The services are strict: a request without the header, method or token that the real one wants gets what the real one
 //! answers. Each knows one machine.
 
+mod akamai;
 mod azure;
 mod digitalocean;
 mod ec2;
+mod exoscale;
 mod gce;
 mod hetzner;
 mod instance;
 mod openstack;
+mod oracle;
 mod proxmox;
+mod scaleway;
 mod tree;
+mod upcloud;
+mod vultr;
 
+pub use akamai::Akamai;
 pub use azure::{Azure, HealthReport};
 pub use digitalocean::DigitalOcean;
 pub use ec2::Ec2;
+pub use exoscale::Exoscale;
 pub use gce::Gce;
 pub use hetzner::Hetzner;
 pub use instance::Instance;
 pub use openstack::OpenStack;
+pub use oracle::Oracle;
 pub use proxmox::Proxmox;
+pub use scaleway::Scaleway;
+pub use upcloud::UpCloud;
+pub use vultr::Vultr;
 
 use crate::services::http::{Request, Response};
 use crate::services::{METADATA_ADDRESS, Services};
 use crate::vm::Smbios;
 use crate::volume::Volume;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A cloud, as one machine sees it.
@@ -54,6 +67,14 @@ pub fn install<C: Cloud>(cloud: &Arc<C>, services: &Services) {
     services.dhcp().configure(|config| config.more.extend(cloud.dhcp_options()));
     let cloud = Arc::clone(cloud);
     services.site().handle("/", move |request| cloud.answer(request));
+}
+
+/// Makes the services those of several clouds, each of which knows the machine with its address.
+pub fn install_each(clouds: Vec<(Ipv4Addr, Arc<dyn Cloud>)>, services: &Services) {
+    services.site().handle("/", move |request| {
+        let mine = clouds.iter().find(|(address, _)| address == request.peer.ip());
+        mine.map_or_else(|| Response::status(404), |(_, cloud)| cloud.answer(request))
+    });
 }
 
 /// What every service asks of a request: that it is for its address, and that it is a plain `GET`.

@@ -173,6 +173,80 @@ fn the_others_answer_their_paths_and_no_more() {
 }
 
 #[test]
+fn vultr_and_oracle_want_a_header() {
+    let vultr = Vultr::new(&instance("7c2d5f10-45a8-4f6e-8f0c-00000000aa01"));
+    let token = &["Metadata-Token: cloudinit"];
+    statuses(&vultr, &[(401, "GET /v1.json", &[]), (404, "GET /v1/", token), (405, "PUT /v1.json", token)]);
+    let document: serde_json::Value = text(&vultr, "GET /v1.json", token).parse().unwrap();
+    assert_eq!(document["user-data"], USER_DATA);
+
+    let oracle = Oracle::new(&instance("example0001"));
+    let bearer = &["Authorization: Bearer Oracle"];
+    statuses(
+        &oracle,
+        &[
+            (401, "GET /opc/v2/instance/", &[]),
+            (403, "GET /opc/v2/instance/", &["Authorization: Bearer Oracle", "X-Forwarded-For: 10.0.5.9"]),
+            (404, "GET /opc/v1/instance/", bearer),
+        ],
+    );
+    let document: serde_json::Value = text(&oracle, "GET /opc/v2/instance/", bearer).parse().unwrap();
+    assert_eq!(document["metadata"]["user_data"], "I2Nsb3VkLWNvbmZpZwpydW5jbWQ6IFtdCg==");
+    assert!(text(&oracle, "GET /opc/v2/vnics/", bearer).contains(r#""macAddr":"52:54:00:05:05:0A""#));
+}
+
+#[test]
+fn scaleway_gives_user_data_to_root_alone() {
+    let cloud = Scaleway::new(&instance("5d7c1a30-8a26-4f0e-b6f9-00000000c0de"));
+    let ask = |line: &str, port| {
+        let (peer, local) = (SocketAddrV4::new(MACHINE, port), SocketAddrV4::new(SCALEWAY, 80));
+        cloud.answer(&Request { peer, local, ..request(line, &[]) })
+    };
+    assert_eq!(ask("GET /conf?format=json", 50_000).status, 200);
+    assert_eq!(ask("GET /user_data/cloud-init", 50_000).status, 403);
+    assert_eq!(ask("GET /user_data/cloud-init", 1023).body, USER_DATA.as_bytes());
+    assert_eq!(ask("GET /vendor_data/cloud-init", 1023).status, 404);
+    assert_eq!(ask("POST /conf?format=json", 50_000).status, 405);
+    // Not where the others are.
+    statuses(&cloud, &[(404, "GET /conf?format=json", &[])]);
+}
+
+const SCALEWAY: Ipv4Addr = crate::services::SCALEWAY_ADDRESS;
+
+#[test]
+fn akamai_wants_a_token_and_the_word_json() {
+    let cloud = Akamai::new(&instance("51234567"));
+    let (put, get) = ("PUT /v1/token", "GET /v1/instance");
+    let token = text(&cloud, put, &["Metadata-Token-Expiry-Seconds: 300"]);
+    let token = format!("Metadata-Token: {token}");
+    statuses(
+        &cloud,
+        &[
+            (400, put, &[]),
+            (400, put, &["Metadata-Token-Expiry-Seconds: 0"]),
+            (405, "GET /v1/token", &["Metadata-Token-Expiry-Seconds: 300"]),
+            (401, get, &["Accept: application/json"]),
+            (406, get, &[&token]),
+            (405, "PUT /v1/instance", &[&token]),
+            (404, "GET /v1/other", &[&token]),
+        ],
+    );
+    assert!(text(&cloud, get, &[&token, "Accept: application/json"]).contains(r#""id":51234567"#));
+    assert_eq!(text(&cloud, "GET /v1/user-data", &[&token]), "I2Nsb3VkLWNvbmZpZwpydW5jbWQ6IFtdCg==");
+}
+
+#[test]
+fn exoscale_and_upcloud_want_nothing() {
+    let exoscale = Exoscale::new(&instance("5a1f"));
+    assert_eq!(text(&exoscale, "GET /1.0/user-data", &[]), USER_DATA);
+    statuses(&exoscale, &[(404, "GET /2.0/user-data", &[]), (405, "PUT /1.0/user-data", &[])]);
+    let upcloud = UpCloud::new(&instance("00f2a4c1-7b9d-4a51-9c3e-0123456789ab"));
+    let document: serde_json::Value = text(&upcloud, "GET /metadata/v1.json", &[]).parse().unwrap();
+    assert_eq!(document["user_data"], USER_DATA);
+    statuses(&upcloud, &[(404, "GET /metadata/v2.json", &[])]);
+}
+
+#[test]
 fn volumes_can_be_made() {
     let drive = OpenStack::drive(&instance("83679162-1378-4288-a2d4-70e13ec132aa"), VolumeFormat::Iso);
     statuses(&drive, &[(404, "GET /openstack", &[])]);
