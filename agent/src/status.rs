@@ -83,6 +83,9 @@ pub struct NodeStatus {
     pub healthy: bool,
     /// Address of the cluster's leader, as Nomad reports it (servers).
     pub leader: Option<String>,
+    /// What becomes of the channel of updates that the node follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<String>,
     /// Milliseconds since the kernel started when the node first was healthy.
     pub ready_at_ms: Option<u64>,
 }

@@ -12,6 +12,7 @@
 pub mod apt;
 pub mod build;
 pub mod cache;
+pub mod channel;
 pub mod cli;
 pub mod compress;
 pub mod content;

@@ -41,8 +41,17 @@ pub enum UpdateError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// It does not begin as one.
-    #[error("this is no update file: it does not begin with {MANIFEST}")]
+    #[error("this is no update file: it does not begin with {MANIFEST}, or its parts are not in their order")]
     Order,
+    /// For a channel.
+    #[error("the update is not signed: sign it with `builder sign`")]
+    Unsigned,
+    /// It was cut, or something was put behind it.
+    #[error("the update does not end as one does: build and sign it again")]
+    End,
+    /// Nodes would not take the channel.
+    #[error(transparent)]
+    Channel(agent::update::channel::ChannelError),
     /// The key.
     #[error("failed to use the key {path}: {why}")]
     Key {
@@ -96,11 +105,10 @@ pub fn sign(file: &[u8], key: &SecretKey) -> Result<Vec<u8>, UpdateError> {
     let text = first(&mut rest)?;
     let manifest = Manifest::parse(&text)?;
     let comment = format!("Steppe {} {}", manifest.role, manifest.version);
-    let signature = minisign::sign(None, key, &text[..], Some(&comment), Some("signature from builder sign"))
-        .map_err(|why| UpdateError::Key { path: PathBuf::new(), why: why.to_string() })?;
+    let signature = signature(&text, key, &comment, "signature from builder sign")?;
     let mut signed = Vec::with_capacity(file.len() + 4 * BLOCK);
     member(&mut signed, MANIFEST, &text)?;
-    member(&mut signed, SIGNATURE, signature.into_string().as_bytes())?;
+    member(&mut signed, SIGNATURE, signature.as_bytes())?;
     // What is signed already loses that signature.
     let mut after = rest;
     if Archive::new(&mut after).next_header()?.is_some_and(|header| header.name == SIGNATURE) {
@@ -109,6 +117,13 @@ pub fn sign(file: &[u8], key: &SecretKey) -> Result<Vec<u8>, UpdateError> {
     }
     signed.extend(rest);
     Ok(signed)
+}
+
+/// The signature of a text, with a comment that it signs too and one that it does not.
+pub(crate) fn signature(text: &[u8], key: &SecretKey, trusted: &str, comment: &str) -> Result<String, UpdateError> {
+    let signature = minisign::sign(None, key, text, Some(trusted), Some(comment));
+    let failed = |why: minisign::PError| UpdateError::Key { path: PathBuf::new(), why: why.to_string() };
+    Ok(signature.map_err(failed)?.into_string())
 }
 
 /// Reads the first member, and leaves what follows.

@@ -45,6 +45,9 @@ pub fn status(
         if let Some(awaits) = &node.awaits {
             line("waits for", awaits);
         }
+        if let Some(update) = &node.update {
+            line("channel", update);
+        }
         for note in &node.network {
             line("network", note);
         }

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod datasource;
 pub mod files;
+pub mod follow;
 pub mod identity;
 pub mod net;
 pub mod netconfig;

@@ -43,6 +43,8 @@ pub struct Own {
     pub version: Version,
     /// Whether an operator asked for an older version.
     pub older: bool,
+    /// The version that a channel named.
+    pub named: Option<Version>,
     /// Identifier of the running root.
     pub root: Guid,
 }
@@ -87,6 +89,14 @@ pub enum UpdateError {
         theirs: Version,
         /// The running one.
         own: Version,
+    },
+    /// Not what the channel says.
+    #[error("the update has version {theirs}, its channel says {named}")]
+    Named {
+        /// The update's.
+        theirs: Version,
+        /// The channel's.
+        named: Version,
     },
     /// What runs.
     #[error("the update holds the very system that runs")]
@@ -324,6 +334,9 @@ impl Own {
             if theirs != own {
                 return Err(UpdateError::Other { what, theirs: theirs.to_owned(), own: own.to_owned() });
             }
+        }
+        if let Some(named) = self.named.as_ref().filter(|named| **named != manifest.version) {
+            return Err(UpdateError::Named { theirs: manifest.version.clone(), named: named.clone() });
         }
         if manifest.version < self.version && !self.older {
             return Err(UpdateError::Older { theirs: manifest.version.clone(), own: self.version.clone() });

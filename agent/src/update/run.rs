@@ -16,9 +16,11 @@ use nix::{
 use super::{
     esp::{Esp, EspError},
     install::{Installer, Own, UpdateError},
+    manifest::unhex,
     place::{self, Place, PlaceError},
     record::{Outcome, Record},
     version::{NoVersion, Version},
+    whole::Whole,
 };
 use crate::{
     cmdline::Cmdline,
@@ -84,15 +86,22 @@ pub fn run(job: &str, arguments: &[String]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             error!("{job} failed: {why}");
+            // For the status, and for node, which may have asked for it.
+            say(why.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
 fn update(arguments: &[String]) -> Result<(), RunError> {
-    let (older, source) = match arguments {
-        [flag, source] if flag == "--older" => (true, source),
-        [source] if !source.starts_with('-') => (false, source),
+    let (older, named, source) = match arguments {
+        [flag, source] if flag == "--older" => (true, None, source),
+        [source] if !source.starts_with('-') => (false, None, source),
+        // As node asks for what a channel names.
+        [flag, version, size, sha256, source] if flag == super::NAMED => {
+            let whole = size.parse::<u64>().ok().zip(unhex(sha256)).ok_or(RunError::Usage)?;
+            (false, Some((version.parse::<Version>()?, whole)), source)
+        }
         _ => return Err(RunError::Usage),
     };
     let key = fs::read_to_string(paths::UPDATE_KEY).map_err(|_| RunError::NoKey)?;
@@ -101,7 +110,7 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     let cmdline = cmdline();
     let root = place::root_guid(&cmdline).ok_or(PlaceError::NoDisk)?;
     let (disk, place) = find(&cmdline)?;
-    let input: Box<dyn Read> = if source.starts_with("http://") {
+    let mut input: Box<dyn Read> = if source.starts_with("http://") {
         Box::new(http::Get::download(source)?)
     } else if source.contains("://") {
         return Err(RunError::Scheme);
@@ -109,13 +118,24 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
         Box::new(File::open(source).map_err(system(format!("open {source}")))?)
     };
     notice!("{} is read", http::shown(source));
+    say("is read".into());
+    let named = named.map(|(version, (size, sha256))| {
+        let name = version.to_string();
+        let far = move |percent| {
+            notice!("{name}: {percent}% of {} MB", size.div_ceil(1_000_000));
+            say(format!("{percent}%"));
+        };
+        input = Box::new(Whole::new(std::mem::replace(&mut input, Box::new(io::empty())), size, sha256, far));
+        version
+    });
     let slot = place.running.other();
-    let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, root };
+    let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, named, root };
     let medium = Medium::open(&disk)?;
     let manifest =
         with_esp(&disk, &place, |esp| Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own)?))?;
     remember(&Record::new(manifest.version.clone(), slot));
     notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
+    say(format!("{} is installed", manifest.version));
     Ok(())
 }
 
@@ -135,6 +155,11 @@ fn rollback() -> Result<(), RunError> {
     }
     notice!("slot {to} boots from now on");
     tell(Message::Power(Power::Reboot))
+}
+
+/// Tells init how it goes, for the status; nobody depends on it.
+fn say(text: String) {
+    let _ = tell(Message::Status(text));
 }
 
 fn tell(message: Message) -> Result<(), RunError> {

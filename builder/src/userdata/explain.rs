@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use agent::node::{
+    datasource::http::shown,
     netconfig::{NetworkMode, NetworkPlan},
     userdata::{Plan, Verdict},
 };
@@ -85,6 +86,10 @@ fn steps(plan: &Plan) -> Vec<String> {
     }
     steps.extend(commands("runcmd", plan.commands.late.len()));
     steps.push(nomad(plan));
+    if let Some(follow) = &plan.follow {
+        let (channel, every) = (shown(&follow.channel), follow.every.as_secs());
+        steps.push(format!("follows the updates of {channel}, about every {every} s, when Nomad is healthy"));
+    }
     if plan.finish.phone_home.is_some() {
         steps.push("phones home when Nomad is healthy".into());
     }

@@ -10,6 +10,8 @@ use super::cli::Cli;
 
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
+/// The header with a token.
+const TOKEN: &str = "X-Nomad-Token";
 /// Answers longer than this, in bytes, are cut.
 const MAX_BODY: u64 = 1 << 20;
 
@@ -109,34 +111,36 @@ impl Api {
     /// # Errors
     /// When there is no answer in time.
     pub fn ask(&self, path: &str) -> Result<Answer, Silence> {
-        self.request(false, path, None)
+        self.request(None, path, None)
     }
 
     /// `GET` with a token; `None` when there is no answer in time.
     #[must_use]
     pub fn get_with(&self, path: &str, token: &Secret) -> Option<Answer> {
-        self.request(false, path, Some(token)).ok()
+        self.request(None, path, Some(token)).ok()
     }
 
     /// `PUT` without a body; `None` when there is no answer in time.
     #[must_use]
     pub fn put(&self, path: &str) -> Option<Answer> {
-        self.request(true, path, None).ok()
+        self.request(Some(""), path, None).ok()
     }
 
-    fn request(&self, put: bool, path: &str, token: Option<&Secret>) -> Result<Answer, Silence> {
+    /// `GET`, or `PUT` with a body, with a token or without.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub fn request(&self, put: Option<&str>, path: &str, token: Option<&Secret>) -> Result<Answer, Silence> {
         let (agent, base) = match &self.0 {
             Way::Http { agent, base } => (agent, base),
-            Way::Tls(cli) => return cli.ask(if put { "PUT" } else { "GET" }, path, token),
+            Way::Tls(cli) => return cli.ask(put, path, token),
         };
         let url = format!("{base}{path}");
-        let result = if put {
-            agent.put(url).send_empty()
-        } else {
-            match token {
-                Some(token) => agent.get(url).header("X-Nomad-Token", token.reveal()).call(),
-                None => agent.get(url).call(),
-            }
+        // An empty one is as if it were not there.
+        let token = token.map_or("", Secret::reveal);
+        let result = match put {
+            Some(body) => agent.put(url).header(TOKEN, token).send(body),
+            None => agent.get(url).header(TOKEN, token).call(),
         };
         let mut response = result.map_err(|error| match error {
             ureq::Error::Timeout(_) => Silence::Slow,

@@ -5,7 +5,7 @@
 //! ([`super::owner`]), which is more than a certificate says.
 
 use std::{
-    io::Read,
+    io::{Read, Write as _},
     os::fd::AsFd as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -45,12 +45,13 @@ impl Cli {
         Self { program, authority: authority.to_owned(), pair, limit }
     }
 
-    /// Asks once.
+    /// Asks once: `GET`, or `PUT` with a body.
     ///
     /// # Errors
     /// When there is no answer in time.
-    pub fn ask(&self, method: &str, path: &str, token: Option<&Secret>) -> Result<Answer, Silence> {
+    pub fn ask(&self, put: Option<&str>, path: &str, token: Option<&Secret>) -> Result<Answer, Silence> {
         let mut command = Command::new(&self.program);
+        let method = if put.is_some() { "PUT" } else { "GET" };
         // Nothing of the agent's environment: `NOMAD_*` and proxies would lead elsewhere.
         command.args(["operator", "api", "-verbose", "-X", method, path]).env_clear();
         command.env("NOMAD_ADDR", format!("https://{}", self.authority)).env("NOMAD_SKIP_VERIFY", "true");
@@ -60,8 +61,13 @@ impl Cli {
         if let Some(token) = token {
             command.env("NOMAD_TOKEN", token.reveal());
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if put.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|_| Silence::Nobody)?;
+        if let (Some(mut stdin), Some(body)) = (child.stdin.take(), put) {
+            // It is shorter than what a pipe holds; a program that does not read it says why.
+            let _ = stdin.write_all(body.as_bytes());
+        }
         let output = collect(&mut child, self.limit);
         if output.is_none() {
             let _ = child.kill();
@@ -150,9 +156,11 @@ mod tests {
     fn the_question_and_the_answer() {
         let script = r#"echo "< HTTP/1.1 404 Not Found" >&2; echo "$* $NOMAD_ADDR $NOMAD_CLIENT_CERT $NOMAD_CLIENT_KEY $NOMAD_TOKEN $HOME""#;
         let (_dir, cli) = cli(script, Duration::from_secs(20));
-        let answer = cli.ask("GET", "/v1/x", Some(&Secret::new("s3".into()))).unwrap();
+        let answer = cli.ask(None, "/v1/x", Some(&Secret::new("s3".into()))).unwrap();
         let body = "operator api -verbose -X GET /v1/x https://127.0.0.1:4646 /c /k s3 \n";
         assert_eq!((answer.status, answer.body.as_str()), (404, body));
+        let (_dir, cli) = self::cli("echo '< HTTP/2.0 200 OK' >&2; echo $5; cat", Duration::from_secs(20));
+        assert_eq!(cli.ask(Some("{}"), "/v1/x", None).unwrap().body, "PUT\n{}");
     }
 
     #[test]
@@ -162,11 +170,11 @@ mod tests {
             ("Error performing request: ... remote error: tls: certificate required", Silence::Closed),
         ] {
             let (_dir, cli) = cli(&format!("echo '{said}' >&2; exit 1"), Duration::from_secs(20));
-            assert_eq!(cli.ask("GET", "/", None), Err(silence), "{said}");
+            assert_eq!(cli.ask(None, "/", None), Err(silence), "{said}");
         }
         let (_dir, cli) = cli("exec sleep 600", Duration::from_millis(200));
         let start = clock::now();
-        assert_eq!(cli.ask("GET", "/", None), Err(Silence::Slow));
+        assert_eq!(cli.ask(None, "/", None), Err(Silence::Slow));
         assert!(clock::now() - start < Duration::from_secs(20));
     }
 
@@ -174,7 +182,7 @@ mod tests {
     fn a_long_answer_is_cut_and_stops_nobody() {
         let script = "echo '< HTTP/2.0 200 OK' >&2; head -c 3000000 /dev/zero";
         let (_dir, cli) = cli(script, Duration::from_secs(20));
-        assert_eq!(cli.ask("GET", "/", None).unwrap().body.len(), MAX_OUTPUT);
+        assert_eq!(cli.ask(None, "/", None).unwrap().body.len(), MAX_OUTPUT);
     }
 
     proptest! {

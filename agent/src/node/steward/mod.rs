@@ -10,6 +10,7 @@ mod commands;
 mod complain;
 mod find;
 mod finish;
+mod follow;
 mod include;
 mod launch;
 mod look;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,6 +12,8 @@ use crate::{
     info,
     node::{
         clock,
+        follow::Board,
+        net::View,
         nomad::{
             api::Api,
             cli::Cli,
@@ -72,6 +75,7 @@ impl Steward {
         let mut starting_since = None;
         let mut flushed = false;
         let mut follower = Follower::default();
+        let (board, mut follows) = (Arc::new(Board::default()), false);
         loop {
             let own: Vec<IpAddr> = self.shared.view().addresses().collect();
             let address = endpoint.resolve(&own);
@@ -95,6 +99,12 @@ impl Steward {
                 Health::Awaits { what, .. } => waiting.tick(what),
             }
             was_well = Some(health.is_well());
+            if !follows && health.is_well() {
+                follows = true;
+                self.begin_to_follow(plan, &board);
+            }
+            let update = board.text();
+            self.report.update(|status| status.update.clone_from(&update));
             if patience.judge(&health, clock::now()) {
                 warning!("Nomad is up but not well: starting it anew");
                 self.report.tell(&[Message::Restart("nomad".into())]);
@@ -117,7 +127,8 @@ impl Steward {
                 (false, true) => CALM_TLS,
             };
             let changes = self.shared.view().changes;
-            if self.shared.wait(pause, |view| (view.changes != changes).then_some(())).is_some() {
+            let news = |view: &View| view.changes != changes || board.text() != update;
+            if self.shared.wait(pause, |view| news(view).then_some(())).is_some() {
                 self.report_addresses();
             }
         }

@@ -42,6 +42,7 @@ impl Drop for Server {
 /// What a client asked.
 pub(crate) struct Request {
     pub(crate) path: String,
+    pub(crate) body: String,
     head: String,
 }
 
@@ -77,7 +78,10 @@ pub(crate) fn serve_requests(answer: impl Fn(&Request) -> (u16, String) + Send +
             let head = String::from_utf8_lossy(&head).into_owned();
             let Some(path) = head.split(' ').nth(1).map(str::to_owned) else { continue };
             requests.fetch_add(1, Ordering::SeqCst);
-            let (status, body) = answer(&Request { path, head });
+            let mut request = Request { path, body: String::new(), head };
+            let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let _ = (&mut stream).take(length).read_to_string(&mut request.body);
+            let (status, body) = answer(&request);
             let (extra, body) = match body.strip_prefix("location:") {
                 Some(location) => (format!("Location: {location}\r\n"), ""),
                 None => (String::new(), body.as_str()),

@@ -42,4 +42,5 @@ pub use ntp::Ntp;
 pub use parts::{Fetch, Include};
 pub use plan::{Contents, File, Plan, Source};
 pub use service::{Launch, environment};
+pub use steppe_block::Follow;
 pub use system::Resolver;

@@ -17,7 +17,7 @@ use super::{
     keys, nomad_block, ntp,
     parts::Fetch,
     service::{self, Launch, UnitFile},
-    steppe_block,
+    steppe_block::{self, Follow},
     system::{self, Resolver},
     texts::{Texts, USER_DATA},
     write_files, yaml,
@@ -133,6 +133,9 @@ pub struct Plan {
     /// What becomes of the Nomad data on a disk that was copied from another machine.
     #[serde(skip)]
     pub on_clone: OnClone,
+    /// The channel of updates that the node follows.
+    #[serde(skip)]
+    pub follow: Option<Follow>,
     /// What the files say about Nomad.
     pub nomad: check::Summary,
     /// What is said about each key.
@@ -175,7 +178,7 @@ impl Plan {
         plan.resolver = system::resolver(root, findings);
         plan.finish = finish::finish(root, findings);
         plan.disks = disks::disks(root, findings);
-        plan.on_clone = steppe_block::on_clone(root, findings);
+        (plan.on_clone, plan.follow) = steppe_block::read(root, findings);
         plan.commands = commands::commands(root, findings);
         if let Some(name) = &plan.commands.hostname {
             plan.hostname = Some(name.clone());

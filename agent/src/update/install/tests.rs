@@ -126,6 +126,7 @@ impl Machine {
             architecture: "x86_64".into(),
             version: "1.2".parse().unwrap(),
             older: false,
+            named: None,
             root: RUNNING,
         }
     }
@@ -246,6 +247,8 @@ fn what_is_not_for_this_node_changes_nothing() {
         assert!(machine.disk == before);
         assert_eq!(machine.entries(), ["steppe-0000000001-a.efi"]);
     }
+    let other = Own { named: Some("9.9".parse().unwrap()), older: true, ..newer.clone() };
+    assert!(matches!(machine.whole(&other, &signed), Err(UpdateError::Named { .. })));
     machine.whole(&Own { older: true, ..newer }, &signed).unwrap();
 }
 

@@ -1,0 +1,366 @@
+//! Following a channel of updates: look, install, wait for a turn, restart, and give the turn back.
+//!
+//! A thread of its own does one thing after the other. What has to outlive a restart is on the state partition: the last update
+//! ([`Record`]) and the turn ([`Turn`]). From these two and the channel follows what is to be done, so that it does not matter where it was
+//! cut off.
+
+mod client;
+mod nomad;
+mod server;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use nomad::Local;
+use nomad::{below, runs, unit};
+use turn::Turns;
+
+use super::{
+    clock,
+    datasource::{Get, HttpError},
+    net::Shared,
+    sys,
+    userdata::Follow,
+};
+use crate::{
+    facts::Role,
+    notice,
+    notify::{self, Message, Power},
+    paths,
+    update::{
+        NAMED, SETTLE,
+        channel::{self, Channel},
+        manifest::hex,
+        record::{Outcome, Record},
+        signature,
+        turn::Turn,
+        version::Version,
+    },
+    warning,
+};
+
+/// The first look comes within this time, or within the pause between two looks.
+const FIRST: Duration = Duration::from_secs(60);
+/// Between two looks at what goes on.
+const SOON: Duration = Duration::from_secs(1);
+/// Between two tries to get or to give back a turn.
+const RETRY: Duration = Duration::from_secs(5);
+/// In which a job of init's is seen to run, if it does.
+const BEGINS: Duration = Duration::from_secs(5);
+/// In which an update is installed.
+const INSTALL: Duration = Duration::from_secs(3600);
+
+/// What the follower says, for the status.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<Option<String>>);
+
+impl Board {
+    /// What was said last.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what is new, on the console and in the status.
+    pub fn say(&self, shared: &Shared, text: String) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref() != Some(&text) {
+            notice!("channel: {text}");
+            *said = Some(text);
+            drop(said);
+            shared.update(|_| {});
+        }
+    }
+}
+
+/// What runs.
+#[derive(Debug)]
+pub struct Own {
+    /// The image's role.
+    pub role: Role,
+    /// `x86_64`.
+    pub architecture: String,
+    /// The image's version.
+    pub version: Version,
+    /// The public key of updates.
+    pub key: String,
+}
+
+/// Follows a channel.
+#[derive(Debug)]
+pub struct Follower {
+    /// What the user-data says; without it, only a turn is given back.
+    pub follow: Option<Follow>,
+    /// What runs.
+    pub own: Own,
+    /// The machine's Nomad.
+    pub nomad: Local,
+    /// Where it is said.
+    pub board: Arc<Board>,
+    /// Whom to wake when something is said.
+    pub shared: Arc<Shared>,
+    /// What the channel named last that is to be had.
+    target: Option<Channel>,
+    next_look: Duration,
+    /// When the installation was asked for, and whether it was seen to run.
+    begun: Option<(Duration, bool)>,
+    turns: Turns,
+    state: PathBuf,
+    restarting: bool,
+}
+
+impl Follower {
+    /// Follows `follow`, or gives back what is left of an earlier update.
+    #[must_use]
+    pub fn new(
+        follow: Option<Follow>,
+        own: Own,
+        nomad: Local,
+        name: String,
+        board: Arc<Board>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let server = nomad.user.server;
+        let turns = Turns {
+            role: if server { "server" } else { "client" },
+            // Servers restart one at a time, whatever their number.
+            at_once: follow.as_ref().filter(|_| !server).map_or(1, |follow| follow.at_once),
+            holder: name,
+            seen: None,
+        };
+        let first = follow.as_ref().map_or(FIRST, |follow| follow.every.min(FIRST));
+        let next_look = clock::now() + part(first);
+        let state = below(&nomad.root, paths::STATE_DIR);
+        Self {
+            follow,
+            own,
+            nomad,
+            board,
+            shared,
+            target: None,
+            next_look,
+            begun: None,
+            turns,
+            state,
+            restarting: false,
+        }
+    }
+
+    /// Whether there is something to do.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.follow.is_some() || Turn::read(&self.state).is_some()
+    }
+
+    /// Runs as long as there is something to do.
+    pub fn run(mut self) {
+        while self.is_needed() {
+            let pause = self.round();
+            self.shared.wait(pause, |_| None::<()>);
+        }
+    }
+
+    /// Does what is due; gives the pause before the next round.
+    fn round(&mut self) -> Duration {
+        if self.restarting {
+            return INSTALL;
+        }
+        // Before the record, which a job writes before it ends.
+        let job = unit(&self.nomad.root, "update");
+        if [SETTLE, "bless"].iter().any(|job| runs(unit(&self.nomad.root, job).as_ref())) {
+            return SOON;
+        }
+        let record = Record::read(&self.state);
+        if let Some(record) = record.as_ref().filter(|record| record.outcome == Outcome::Trial) {
+            self.say(format!("{} is on trial", record.version));
+            return SOON;
+        }
+        let turn = Turn::read(&self.state);
+        if let Some(turn) = turn.as_ref().filter(|turn| self.is_over(turn, record.as_ref())) {
+            return self.give_back(turn);
+        }
+        let Some(follow) = self.follow.clone() else { return RETRY };
+        if clock::now() >= self.next_look {
+            self.look(&follow, record.as_ref());
+        }
+        let left = self.next_look.saturating_sub(clock::now());
+        let Some(channel) = self.target.clone() else { return left };
+        let installed = |record: &Record| record.outcome == Outcome::Installed && record.version == channel.version;
+        if !record.as_ref().is_some_and(installed) {
+            return self.install(&follow, &channel, job.as_ref()).min(left);
+        }
+        self.begun = None;
+        match self.take_turn(&follow, &channel.version, turn, left) {
+            Ok(()) => {
+                self.say(format!("{} is installed and has its turn: restarting", channel.version));
+                self.restarting = true;
+                self.tell(Message::Power(Power::Reboot));
+                INSTALL
+            }
+            Err(why) => {
+                self.say(format!("{} is installed and waits for its turn: {why}", channel.version));
+                (RETRY + part(RETRY)).min(left)
+            }
+        }
+    }
+
+    /// Whether the update that a turn was for is settled, or not wanted any more.
+    fn is_over(&self, turn: &Turn, record: Option<&Record>) -> bool {
+        let pending =
+            record.is_some_and(|record| record.outcome == Outcome::Installed && record.version == turn.version);
+        let other = self.target.as_ref().is_some_and(|channel| channel.version != turn.version);
+        !pending || other || self.follow.is_none()
+    }
+
+    fn give_back(&mut self, turn: &Turn) -> Duration {
+        let client = self.nomad.user.client;
+        let back = if client { client::come_back(&self.nomad, turn) } else { Ok(()) };
+        match back.and_then(|()| turn::release(&self.nomad, turn)) {
+            Ok(()) => {
+                if let Err(why) = Turn::forget(&self.state) {
+                    warning!("channel: failed to forget the turn: {why}");
+                    return RETRY;
+                }
+                let eligible = if client && turn.eligible == Some(true) { ", and this client is eligible" } else { "" };
+                self.say(format!("the turn for {} is given back{eligible}", turn.version));
+                SOON
+            }
+            Err(why) => {
+                self.say(format!("the turn for {} is over, but not given back: waiting for {why}", turn.version));
+                RETRY
+            }
+        }
+    }
+
+    /// Looks at the channel.
+    fn look(&mut self, follow: &Follow, record: Option<&Record>) {
+        // Machines that were started together do not ask together.
+        self.next_look = clock::now() + follow.every / 2 + part(follow.every);
+        let news = match fetch(&follow.channel) {
+            Ok((text, signature)) => self.judge(&text, &signature, record),
+            // What was known before stays.
+            Err(why) => return self.say(format!("the channel cannot be read: {why}")),
+        };
+        self.target = match news {
+            Ok(channel) if channel.version == self.own.version => {
+                self.say(format!("{} is what the channel has", channel.version));
+                None
+            }
+            Ok(channel) => Some(channel),
+            Err(why) => {
+                self.say(why);
+                None
+            }
+        };
+        self.begun = None;
+    }
+
+    fn judge(&self, text: &[u8], signature: &[u8], record: Option<&Record>) -> Result<Channel, String> {
+        let Own { role, architecture, version, key } = &self.own;
+        signature::verify(key, text, &String::from_utf8_lossy(signature))
+            .map_err(|why| format!("the channel is refused: {why}"))?;
+        let channel = Channel::parse(text).map_err(|why| why.to_string())?;
+        channel.is_news(*role, architecture, version, record).map_err(|why| why.to_string())?;
+        Ok(channel)
+    }
+
+    /// Has the update installed, and says how that went.
+    fn install(&mut self, follow: &Follow, channel: &Channel, job: Option<&crate::status::UnitStatus>) -> Duration {
+        let Channel { version, size, sha256, .. } = channel;
+        let now = clock::now();
+        match self.begun {
+            // Somebody else's: it may be the same.
+            None if runs(job) => {}
+            None => {
+                let url = channel.url(&follow.channel);
+                self.tell(Message::Update(format!("update {NAMED} {version} {size} {} {url}", hex(sha256))));
+                self.begun = Some((now, false));
+            }
+            Some((at, _)) if runs(job) => {
+                self.begun = Some((at, true));
+                if now > at + INSTALL {
+                    self.tell(Message::Stop("update".into()));
+                }
+            }
+            Some((at, false)) if now < at + BEGINS => {}
+            Some(_) => {
+                let why = job.and_then(|job| job.message.as_deref()).unwrap_or("it did not start");
+                self.say(format!("{version} is not installed: {why}"));
+                self.target = None;
+                return INSTALL;
+            }
+        }
+        self.say(format!("{version} is being installed"));
+        SOON
+    }
+
+    /// Everything before the restart; else says what is awaited.
+    fn take_turn(
+        &mut self,
+        follow: &Follow,
+        version: &Version,
+        turn: Option<Turn>,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let (server, client) = (self.nomad.user.server, self.nomad.user.client);
+        if server {
+            server::tolerates(&self.nomad)?;
+        }
+        let mut turn = match turn {
+            Some(turn) => turn,
+            None => {
+                let turn = self.turns.fresh(version)?;
+                turn.write(&self.state)?;
+                turn
+            }
+        };
+        self.turns.hold(&self.nomad, &mut turn, &self.state, patience)?;
+        if server {
+            // Another may have restarted in between.
+            server::tolerates(&self.nomad)?;
+        }
+        if client {
+            self.say(format!("{version} is installed and has its turn: draining this client"));
+            let (nomad, state, turns) = (&self.nomad, &self.state, &mut self.turns);
+            client::drain(nomad, &mut turn, state, follow.drain, |turn| turns.hold(nomad, turn, state, SOON))?;
+            // From now on its time counts.
+            self.turns.hold(&self.nomad, &mut turn, &self.state, SOON)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, message: Message) {
+        if let Err(why) = notify::send(&below(&self.nomad.root, paths::NOTIFY_SOCKET), &[message]) {
+            warning!("channel: failed to tell init: {why}");
+        }
+    }
+
+    fn say(&self, text: String) {
+        self.board.say(&self.shared, text);
+    }
+}
+
+/// A random part of a time.
+fn part(time: Duration) -> Duration {
+    time * (sys::random() % 1000) / 1000
+}
+
+/// The channel file and its signature.
+fn fetch(url: &str) -> Result<(Vec<u8>, Vec<u8>), HttpError> {
+    let get = Get::default();
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let one = |url: &str| {
+        let body =
+            get.get(url)?.ok_or_else(|| HttpError::Status { url: super::datasource::http::shown(url), status: 404 })?;
+        let most = channel::MOST;
+        let long = || HttpError::TooLong { url: super::datasource::http::shown(url), most: most as u64 };
+        if body.len() > most { Err(long()) } else { Ok(body) }
+    };
+    Ok((one(url)?, one(&format!("{path}{}{query}", channel::SIGNATURE))?))
+}
