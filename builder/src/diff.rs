@@ -171,7 +171,7 @@ fn bytes(a: &Path, b: &Path) -> Result<Option<Layer>, InspectError> {
             let what = format!("the first other byte is at {at} ({at:#x})");
             return Ok(Some(Layer { name: "bytes", differences: vec![plain(what)] }));
         }
-        if one.format != other.format {
+        if (one.format, one.packing) != (other.format, other.packing) {
             // The same disk, on purpose in another format.
             return Ok(None);
         }

@@ -1,12 +1,21 @@
 //! What is inside an image, read from the image itself: partition table, boot partition, unified kernel images, root file
 //! system, hash tree. A manifest says the same from the builder's side; [`against`] says where the two differ.
+//!
+//! [`volume`] makes a disk of every format. What is no disk (`iso`, `update`, and the files for a start over the network) has a
+//! file of its own here.
 
 pub mod against;
+mod bare;
 pub mod boot;
+mod disk;
 pub mod files;
+mod iso;
 pub mod map;
+pub mod parts;
 pub mod table;
 pub mod text;
+mod unpack;
+mod update;
 pub mod verity;
 pub mod volume;
 
@@ -19,32 +28,55 @@ use agent::facts::ImageFacts;
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::{boot::BootFile, files::Found, table::Partition, verity::Verity, volume::Volume};
+pub use self::update::Update;
+use self::{
+    boot::BootFile,
+    files::{Found, Initramfs},
+    parts::{Part, Stored},
+    table::Partition,
+    verity::Verity,
+    volume::Volume,
+};
 use crate::manifest::{Kind, Manifest, ManifestError};
 
-/// A disk image, read.
-#[derive(Debug, Clone, Serialize)]
+/// An image, read.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Image {
     /// Where it is.
     pub path: PathBuf,
-    /// `raw`, `qcow2` or `vhd`.
+    /// Of disks `raw`, `qcow2`, `vmdk`, `vhd`, `ova` or `gce`; else `iso`, `update`, `ipxe`, `initramfs`, `uki`, `kernel` or
+    /// `squashfs`.
     pub format: &'static str,
+    /// What the file is compressed with as a whole: `zstd`, `gzip` or `xz`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packing: Option<&'static str>,
     /// Bytes of the file.
     pub file_size: u64,
-    /// Bytes of the disk.
+    /// Bytes of the disk, or of whatever it is, not compressed as a whole any more.
     pub size: u64,
     /// Identifier of the disk.
-    pub id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
     /// Its partitions, in their order.
     pub partitions: Vec<Partition>,
-    /// Files of the boot partition.
+    /// Files of the boot partition, or what else boots.
     pub boot: Vec<BootFile>,
+    /// The kernel's command line, when it is in no unified kernel image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// What an update file says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
     /// What the root says about itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<ImageFacts>,
+    /// Whether the root comes with the initramfs, and so is in memory.
+    pub in_memory: bool,
     /// The root's hash tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verity: Option<Verity>,
+    /// How many bytes are for what.
+    pub parts: Vec<Part>,
     /// Files of the root.
     pub files: Vec<Found>,
     /// Files of the initramfs in the first unified kernel image.
@@ -63,7 +95,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads an image, and the manifest beside it if there is one; or a manifest, and the disk that it names if that is
+    /// Reads an image, and the manifest beside it if there is one; or a manifest, and the first image that it names and that is
     /// there.
     ///
     /// # Errors
@@ -72,9 +104,8 @@ impl Subject {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(Manifest::SUFFIX) {
             let manifest = Manifest::read(path)?;
-            let disk =
-                [Kind::Raw, Kind::Qcow2].into_iter().filter_map(|kind| manifest.path(kind)).find(|disk| disk.exists());
-            let image = disk.map(|disk| Image::read(&disk)).transpose()?;
+            let image = IMAGES.into_iter().filter_map(|kind| manifest.path(kind)).find(|image| image.exists());
+            let image = image.map(|image| Image::read(&image)).transpose()?;
             return Ok(Self { image, manifest: Some(manifest) });
         }
         let image = Image::read(path)?;
@@ -82,6 +113,24 @@ impl Subject {
         Ok(Self { image: Some(image), manifest })
     }
 }
+
+/// Files of a build that have a whole system in them, those that are read quickest first.
+const IMAGES: [Kind; 14] = [
+    Kind::Raw,
+    Kind::Vhd,
+    Kind::Qcow2,
+    Kind::Qcow2Zstd,
+    Kind::Vmdk,
+    Kind::Ova,
+    Kind::RawZstd,
+    Kind::RawGzip,
+    Kind::Gce,
+    Kind::RawXz,
+    Kind::Update,
+    Kind::Iso,
+    Kind::NetbootInitrd,
+    Kind::Uki,
+];
 
 /// The manifest that names the artefact at `path`, if one stands beside it.
 fn beside(path: &Path) -> Option<PathBuf> {
@@ -91,94 +140,87 @@ fn beside(path: &Path) -> Option<PathBuf> {
     stems.rev().map(|stem| path.with_file_name(format!("{stem}{}", Manifest::SUFFIX))).find(|path| path.exists())
 }
 
+/// Bytes of the start of a file that tell what it is.
+const START: u64 = 64 << 10;
+
 impl Image {
-    /// Reads a disk image.
+    /// Reads an image.
     ///
     /// # Errors
-    /// When the file cannot be read, or has no partition table. What is wrong further in goes to [`Image::wrong`].
+    /// When the file cannot be read, or has nothing that is known. What is wrong further in goes to [`Image::wrong`].
     pub fn read(path: &Path) -> Result<Self, InspectError> {
         let fail = |source| InspectError::Read { path: path.to_path_buf(), source };
         let mut volume = Volume::open(path).map_err(fail)?;
-        let (id, partitions) = table::read(&mut volume).map_err(fail)?;
         let mut image = Self {
             path: path.to_path_buf(),
             format: volume.format,
+            packing: volume.packing,
             file_size: fs::metadata(path).map_err(fail)?.len(),
             size: volume.size,
-            id,
-            partitions,
-            boot: Vec::new(),
-            facts: None,
-            verity: None,
-            files: Vec::new(),
-            initramfs: Vec::new(),
-            wrong: Vec::new(),
+            ..Self::default()
         };
-        let mut root = None;
-        for index in 0..image.partitions.len() {
-            if let Err(error) = image.partition(&mut volume, index, &mut root) {
-                image.wrong.push(format!("partition {}: {error}", image.partitions[index].number));
-            }
-        }
-        let initrd = image.boot.iter().find_map(|file| Some(file.uki.as_ref()?.initrd.as_slice()));
-        match initrd.map(files::initramfs).transpose() {
-            Ok(files) => image.initramfs = files.unwrap_or_default(),
-            Err(error) => image.wrong.push(format!("initramfs: {error}")),
-        }
+        image.fill(&mut volume).map_err(fail)?;
         Ok(image)
     }
 
-    /// Reads one partition. `root` keeps the first root for the check of its hash tree, which comes behind it.
-    fn partition(&mut self, volume: &mut Volume, index: usize, root: &mut Option<(u64, u64)>) -> io::Result<()> {
-        let partition = &mut self.partitions[index];
-        let (at, size) = (partition.start, partition.size);
-        let start = volume.bytes(at, size.min(4096))?;
-        if let Some(used) = files::squashfs_size(&start) {
-            (partition.content, partition.used) = ("squashfs", used);
-            // The disk holds whole blocks of the file system.
-            let bytes = volume.bytes(at, used.next_multiple_of(4096).min(size))?;
-            let found = files::root(bytes)?;
-            if root.is_none() {
-                *root = Some((at, size));
-                (self.files, self.facts) = (found.files, found.facts);
-            }
-        } else if let Some(superblock) = verity::superblock(&start) {
-            partition.content = "verity";
-            partition.used = crate::verity::size(superblock.data);
-            let stored = volume.bytes(at, partition.used.min(size))?;
-            if let (None, Some((at, size))) = (&self.verity, *root) {
-                let data = volume.bytes(at, superblock.data.min(size))?;
-                let verity = superblock.check(&data, &stored);
-                self.wrong.extend(verity.wrong.iter().cloned());
-                self.verity = Some(verity);
-            }
-        } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
-            partition.content = "fat";
-            let (files, used) = boot::read(volume.bytes(at, size)?)?;
-            partition.used = used;
-            self.boot.extend(files);
-        } else if start.get(1080..1082) == Some(&[0x53, 0xef]) {
-            (partition.content, partition.used) = ("ext4", size);
-        } else if start.iter().all(|&byte| byte == 0) {
-            partition.content = "empty";
-        } else {
-            (partition.content, partition.used) = ("unknown", size);
+    fn fill(&mut self, volume: &mut Volume) -> io::Result<()> {
+        let start = volume.bytes(0, volume.size.min(START))?;
+        let mut whole = || volume.bytes(0, volume.size);
+        match &start[..] {
+            [b'M', b'Z', ..] => bare::program(self, &whole()?),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [b'0', b'7', b'0', b'7', b'0', b'1', ..] => bare::initramfs(self, &whole()?),
+            [b'h', b's', b'q', b's', ..] => bare::squashfs(self, whole()?),
+            [b'#', b'!', b'i', b'p', b'x', b'e', ..] => bare::script(self, &start)?,
+            _ if update::is(&start) => update::read(self, volume)?,
+            _ if iso::is(&start) => iso::read(self, volume, &start)?,
+            _ => disk::read(self, volume)?,
         }
         Ok(())
     }
 
-    /// The command line of the first unified kernel image.
+    /// Takes the initramfs apart; what is wrong with it is noted.
+    fn take_initramfs(&mut self, bytes: &[u8]) -> Initramfs {
+        let found = files::initramfs(bytes).unwrap_or_else(|error| {
+            self.wrong.push(format!("initramfs: {error}"));
+            Initramfs::default()
+        });
+        self.initramfs.clone_from(&found.files);
+        found
+    }
+
+    /// Takes what a system that is all in an initramfs consists of from that.
+    fn take_system(&mut self, initramfs: &[u8]) {
+        let mut found = self.take_initramfs(initramfs);
+        let root = found.root.take();
+        self.in_memory = root.is_some();
+        let used = root.as_ref().map_or(0, Vec::len) as u64;
+        let root = root.map(files::root).transpose().unwrap_or_else(|error| {
+            self.wrong.push(format!("root: {error}"));
+            None
+        });
+        let root = root.unwrap_or_default();
+        self.parts = parts::of(&Stored { boot: &self.boot, initramfs: &found, root: (&root.stored, used), tree: 0 });
+        (self.files, self.facts) = (root.files, root.facts);
+    }
+
+    /// The initramfs of the first unified kernel image.
+    fn initramfs_of_uki(&self) -> Vec<u8> {
+        self.boot.iter().find_map(|file| Some(file.uki.as_ref()?.initrd.clone())).unwrap_or_default()
+    }
+
+    /// The command line of the first unified kernel image, or of what takes its place.
     #[must_use]
     pub fn cmdline(&self) -> Option<&str> {
-        self.boot.iter().find_map(|file| Some(file.uki.as_ref()?.cmdline.as_str()))
+        let uki = self.boot.iter().find_map(|file| Some(file.uki.as_ref()?.cmdline.as_str()));
+        uki.or(self.arguments.as_deref())
     }
 }
 
 /// Why nothing can be said about a file.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// It cannot be read, or is no disk image.
-    #[error("failed to read {path} as a disk image: {source}")]
+    /// It cannot be read, or is no image.
+    #[error("failed to read {path} as an image: {source}")]
     Read {
         /// The file.
         path: PathBuf,

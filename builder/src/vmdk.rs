@@ -11,10 +11,13 @@
 //! | 128.. | marked grains; behind those of 32 MiB of the disk their table |
 //! | last | directory, footer, end of stream, each with its marker |
 
+mod reader;
+
 use std::io::{self, Write};
 
 use flate2::{Compression, write::ZlibEncoder};
 
+pub use self::reader::Reader;
 use crate::{
     disk::Disk,
     qcow2::Source as _,

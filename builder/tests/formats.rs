@@ -8,6 +8,7 @@ mod referee;
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,7 @@ use builder::{
     disk::Disk,
     gce,
     iso::{self, Isolinux, System},
-    ova, raw,
+    ova, qcow2, raw,
     runs::reader,
     uki, vhd, vmdk,
 };
@@ -194,6 +195,60 @@ fn compressed_raw_disks_unpack() {
         let status = std::process::Command::new(program).arg("-dc").stdin(input).stdout(out).status().unwrap();
         assert!(status.success(), "{program}");
         case.is_raw(&back);
+    }
+}
+
+/// Bytes of a file that are stored: of one with holes those between them.
+fn stored(path: &Path) -> u64 {
+    let data = fs::metadata(path).unwrap();
+    data.len().min(data.blocks() * 512)
+}
+
+/// The budgets of SPECIFICATION.md: what a format adds to a disk whose contents do not compress, in thousandths. Like a disk that boots
+/// by UEFI and by BIOS, this one has a part twice; who looks back far enough stores that once.
+#[test]
+fn no_format_adds_much_to_what_is_on_the_disk() {
+    let noise = |seed: u32, length: u32| -> Vec<u8> {
+        let mut state = seed;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u8::try_from(state >> 24).unwrap()
+        };
+        (0..length).map(next).collect()
+    };
+    let (boots, root) = (noise(1, 13_500_000), noise(2, 6_000_000));
+    let (once, twice) = ((boots.len() + root.len()) as u64, (2 * boots.len() + root.len()) as u64);
+    let extents = vec![(1 << 20, boots.clone()), (15 << 20, boots), (100 << 20, root)];
+    let disk = Disk { size: 256 << 20, extents };
+    let folder = tempfile::tempdir().unwrap();
+    let zlib = qcow2::Options { compression: qcow2::Compression::Zlib, ..Default::default() };
+    let zstd = qcow2::Options { compression: qcow2::Compression::Zstd, ..Default::default() };
+    let about = ova::About { name: "steppe-test", version: "1.0", epoch: EPOCH };
+    type Write<'a> = &'a dyn Fn(&Disk, &mut File, &Path);
+    let formats: [(&str, u64, u64, Write<'_>); 10] = [
+        ("raw", twice, 2, &|disk, file, _| raw::write(disk, file).unwrap()),
+        ("vhd", twice, 2, &|disk, file, _| vhd::write(disk, EPOCH, file).unwrap()),
+        ("raw.zst", once, 2, &|disk, file, _| compress::write(disk, Compression::Zstd, file).unwrap()),
+        ("raw.xz", once, 4, &|disk, file, _| compress::write(disk, Compression::Xz, file).unwrap()),
+        ("raw.gz", twice, 10, &|disk, file, _| compress::write(disk, Compression::Gzip, file).unwrap()),
+        ("gce.tar.gz", twice, 2, &|disk, file, _| gce::write(disk, EPOCH, file).unwrap()),
+        ("qcow2", twice, 5, &|mut disk, file, path| qcow2::write_from(&mut disk, file, path, zlib).unwrap()),
+        ("zstd.qcow2", twice, 5, &|mut disk, file, path| qcow2::write_from(&mut disk, file, path, zstd).unwrap()),
+        ("vmdk", twice, 13, &|disk, file, _| assert!(vmdk::write(disk, file).unwrap() > 0)),
+        ("ova", twice, 13, &|disk, file, _| ova::write(disk, &about, tempfile::tempfile().unwrap(), file).unwrap()),
+    ];
+    for (suffix, content, budget, write) in formats {
+        let path = folder.path().join(format!("d.{suffix}"));
+        let mut file = File::create_new(&path).unwrap();
+        write(&disk, &mut file, &path);
+        let size = stored(&path);
+        assert!(
+            size <= content + content * budget / 1000,
+            "{suffix}: {size} bytes for {content}, {} permille",
+            size * 1000 / content
+        );
+        assert!(size * 100 >= content * 99, "{suffix}: {size} bytes for {content}: the test has nothing to compress");
+        fs::remove_file(&path).unwrap();
     }
 }
 

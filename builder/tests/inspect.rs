@@ -9,7 +9,10 @@ use std::{
 };
 
 use assert_cmd::Command;
-use builder::manifest::{Kind, Manifest};
+use builder::{
+    inspect::{Image, map},
+    manifest::{Kind, Manifest},
+};
 use common::{World, said};
 use serde_json::Value;
 
@@ -25,31 +28,84 @@ fn built(world: &World) -> (PathBuf, Manifest) {
     (manifest.clone(), Manifest::read(&manifest).unwrap())
 }
 
+/// Formats of a disk, by what their names end in, with the words of `format` and `packing`.
+const DISKS: [(&str, &str, Option<&str>); 10] = [
+    ("raw", "raw", None),
+    ("raw.zst", "raw", Some("zstd")),
+    ("raw.gz", "raw", Some("gzip")),
+    ("raw.xz", "raw", Some("xz")),
+    ("qcow2", "qcow2", None),
+    ("zstd.qcow2", "qcow2", None),
+    ("vmdk", "vmdk", None),
+    ("vhd", "vhd", None),
+    ("ova", "ova", None),
+    ("gce.tar.gz", "gce", None),
+];
+/// What has a whole system in it and is no disk.
+const OTHERS: [(&str, &str); 4] =
+    [("iso", "iso"), ("update", "update"), ("ipxe", "ipxe"), ("netboot.initrd", "initramfs")];
+
 #[test]
 fn every_format_says_the_same() {
     let world = World::new();
-    let (path, manifest) = built(&world);
-    let mut seen = Vec::new();
-    for image in [manifest.path(Kind::Raw).unwrap(), manifest.path(Kind::Qcow2).unwrap(), path] {
-        let output = inspect(&image, &["--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = world.path("out");
+    let built = world.build(&output, &common::ALL);
+    assert!(built.status.success(), "{}", said(&built));
+    let file = |suffix: &str| output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"));
+    let manifest = Manifest::read(&file("manifest.json")).unwrap();
+    let look = |suffix: &str| {
+        let output = inspect(&file(suffix), &["--json"]);
+        assert_eq!(output.status.code(), Some(0), "{suffix}: {}", said(&inspect(&file(suffix), &[])));
         let mut value: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(value["differences"], Value::Array(Vec::new()));
-        assert_eq!(value["image"]["facts"]["kernel"], common::KERNEL);
-        assert_eq!(value["image"]["files"].as_array().unwrap().len(), manifest.files.len());
-        assert_eq!(value["image"]["initramfs"].as_array().unwrap().len(), manifest.initramfs.len());
-        for key in ["path", "format", "file_size"] {
-            value["image"].as_object_mut().unwrap().remove(key).unwrap();
+        assert_eq!(value["differences"], Value::Array(Vec::new()), "{suffix}");
+        value["image"].take()
+    };
+    let raw = look("raw");
+    assert_eq!(raw["files"].as_array().unwrap().len(), manifest.files.len());
+    assert_eq!(raw["initramfs"].as_array().unwrap().len(), manifest.initramfs.len());
+    assert_eq!(raw["verity"]["root_hash"], manifest.root_hash.hex());
+    for (suffix, format, packing) in DISKS {
+        let image = look(suffix);
+        assert_eq!((image["format"].as_str(), image["packing"].as_str()), (Some(format), packing), "{suffix}");
+        // Google's disk is of a whole gigabyte.
+        assert!(suffix == "gce.tar.gz" || image["size"] == raw["size"], "{suffix}");
+        for same in ["id", "partitions", "boot", "facts", "verity", "parts", "files", "initramfs"] {
+            assert!(image[same] == raw[same] && !raw[same].is_null(), "{suffix}: {same}");
         }
-        seen.push(value);
+        if suffix != "raw" {
+            let diff = Command::new(assert_cmd::cargo::cargo_bin!("builder"))
+                .arg("diff")
+                .args([file("raw"), file(suffix)])
+                .output();
+            let text = said(&diff.unwrap());
+            assert!(
+                text.contains("hold the same") || suffix == "gce.tar.gz" && text.contains("partitions"),
+                "{suffix}: {text}"
+            );
+        }
     }
-    assert!(seen[0] == seen[1] && seen[0] == seen[2]);
-    let svg = world.path("map.svg");
-    let output = inspect(&manifest.path(Kind::Qcow2).unwrap(), &["--svg", svg.to_str().unwrap()]);
-    let text = said(&output);
-    assert!(text.contains("steppe-esp") && text.contains("says the same") && text.contains("▕█"), "{text}");
-    let svg = fs::read_to_string(svg).unwrap();
-    assert!(roughly_xml(&svg) && svg.contains("1 steppe-esp"), "{svg}");
+    for (suffix, format) in OTHERS {
+        let image = look(suffix);
+        assert_eq!((image["format"].as_str(), image["in_memory"].as_bool()), (Some(format), Some(format != "update")));
+        for same in ["facts", "files", "initramfs"] {
+            assert!(image[same] == raw[same], "{suffix}: {same}");
+        }
+    }
+    let update = look("update");
+    assert_eq!((&update["update"]["signature"], &update["verity"]), (&"none".into(), &raw["verity"]));
+    assert_eq!(update["update"]["root_hash"], manifest.root_hash.hex());
+    // Parts of an image say what they are.
+    for (suffix, format) in [("efi", "uki"), ("initrd", "initramfs")] {
+        assert_eq!(look(suffix)["format"], format);
+    }
+    for image in ["manifest.json", "vmdk", "iso"] {
+        let svg = world.path("map.svg");
+        let output = inspect(&file(image), &["--svg", svg.to_str().unwrap()]);
+        let text = said(&output);
+        assert!(text.contains("says the same") && text.contains("▕█") && text.contains("nomad"), "{text}");
+        let svg = fs::read_to_string(svg).unwrap();
+        assert!(roughly_xml(&svg) && svg.contains(if image == "iso" { "2 EFI" } else { "1 steppe-esp" }), "{svg}");
+    }
 }
 
 /// Every tag that is opened is closed.
@@ -92,8 +148,8 @@ fn a_changed_image_is_found_out() {
 fn what_is_no_image_is_named_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     for (bytes, words) in [
-        (&b"\x1f\x8b whatever"[..], "unpack it first"),
-        (b"KDMV whatever", "qemu-img convert"),
+        (&b"\x1f\x8b whatever"[..], "failed to read"),
+        (b"KDMV whatever", "cut short"),
         (b"text", "no partition table"),
         (b"", "no partition table"),
     ] {
@@ -104,4 +160,50 @@ fn what_is_no_image_is_named_with_the_way_out() {
         assert!(output.status.code() == Some(2) && text.contains(words), "{text}");
         assert!(text.contains(file.to_str().unwrap()), "{text}");
     }
+}
+
+/// Whatever bytes are other ones, reading ends with an image or an error.
+#[test]
+fn damaged_images_of_every_format_get_an_answer() {
+    use proptest::{
+        prelude::*,
+        test_runner::{RngAlgorithm, TestRng, TestRunner},
+    };
+
+    let world = World::new();
+    let output = world.path("out");
+    let built = world.build(&output, &common::ALL);
+    assert!(built.status.success(), "{}", said(&built));
+    let images: Vec<(String, Vec<u8>)> =
+        ["qcow2", "vmdk", "ova", "gce.tar.gz", "raw.zst", "raw.xz", "iso", "update", "netboot.initrd", "efi"]
+            .iter()
+            .map(|suffix| {
+                let bytes = fs::read(output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"))).unwrap();
+                (format!("{}.{suffix}", "damaged"), bytes)
+            })
+            .collect();
+    let place = prop_oneof![3 => 0usize..1 << 16, 1 => any::<usize>()];
+    let change = (place, prop::collection::vec(any::<u8>(), 1..9));
+    let strategy =
+        (0..images.len(), prop::collection::vec(change, 1..6), prop::option::of(any::<prop::sample::Index>()));
+    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    runner
+        .run(&strategy, |(which, changes, cut)| {
+            let (name, bytes) = &images[which];
+            let mut bytes = bytes.clone();
+            for (at, with) in changes {
+                let at = at % (bytes.len() - with.len());
+                bytes[at..at + with.len()].copy_from_slice(&with);
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let path = world.path(name);
+            fs::write(&path, &bytes).unwrap();
+            let looked = std::panic::catch_unwind(|| Image::read(&path).map(|image| map::svg(&image)));
+            prop_assert!(looked.is_ok(), "{}", name);
+            Ok(())
+        })
+        .unwrap();
 }

@@ -1,6 +1,6 @@
 //! The budgets of SPECIFICATION.md that do not depend on the clock: asked of the image, and of a running node.
 
-use std::{fs, path::Path, process::ExitCode, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::ExitCode, time::Duration};
 
 use agent::facts::Role;
 use anyhow::{Context as _, ensure};
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             ("the_agent_binary_is_small_and_static", agent_binary),
             ("an_image_without_nomad_is_small", image_without_nomad),
             ("an_image_with_nomad_is_little_more_than_its_parts", image_with_nomad),
+            ("every_file_is_little_more_than_what_is_in_it", every_file),
             ("the_drivers_of_every_named_cloud_are_in_the_image", drivers),
             ("the_root_has_few_files_no_shell_and_nothing_set_uid", files_in_the_root),
             ("an_idle_server_runs_three_processes_in_little_memory", processes),
@@ -112,6 +113,35 @@ fn image_with_nomad(_: &mut Cluster) -> anyhow::Result<()> {
         image.manifest().standin || share <= WITH_NOMAD_PERMILLE,
         "{all} bytes, the parts {alone}: {share} permille"
     );
+    Ok(())
+}
+
+/// The files that `make image` leaves, against what they consist of, in bytes more. What the formats of disks add is in the builder's
+/// `tests/formats`.
+fn every_file(_: &mut Cluster) -> anyhow::Result<()> {
+    for image in images()? {
+        let parts = image.manifest().parts;
+        let boots = parts.kernel + parts.initramfs;
+        for (kinds, content, budget) in [
+            (&[Kind::Uki][..], boots, 120_000),
+            (&[Kind::Kernel, Kind::NetbootInitrd], boots + parts.root, 10_000),
+            // A table of the FAT volume for UEFI, and room in it.
+            (&[Kind::Iso], boots + parts.root, 4 * MB),
+            // Kernel and initramfs twice, the hash tree, the boot loaders.
+            (&[Kind::Raw], 2 * boots + parts.root, MB),
+        ] {
+            // Beside the stand-in there is less than the smallest volume of that kind has room for.
+            if image.manifest().standin && kinds == [Kind::Iso] {
+                continue;
+            }
+            let sizes = kinds.iter().map(|kind| {
+                let data = fs::metadata(image.path(*kind)?)?;
+                Ok(data.len().min(data.blocks() * 512))
+            });
+            let size = sizes.sum::<anyhow::Result<u64>>()?;
+            ensure!(size <= content + budget, "{kinds:?}: {size} bytes for {content}");
+        }
+    }
     Ok(())
 }
 

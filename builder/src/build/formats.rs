@@ -39,6 +39,22 @@ pub enum Format {
     Update,
 }
 
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 10] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Qcow2Zstd,
+        Self::Vmdk,
+        Self::Vhd,
+        Self::Ova,
+        Self::Gce,
+        Self::Iso,
+        Self::Netboot,
+        Self::Update,
+    ];
+}
+
 /// What the writers of formats know of an image besides its disk.
 pub(super) struct About<'a> {
     /// What the names of its files begin with.

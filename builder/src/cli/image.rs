@@ -22,13 +22,13 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// A raw disk, a qcow2 or fixed VHD image, or a manifest.
+    /// An image in any format that a build writes, compressed or not; or a manifest.
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
     /// Say everything as JSON, with every file.
     #[arg(long)]
     json: bool,
-    /// Write a map of the disk as SVG, too.
+    /// Write a map of the disk as SVG, too; of what has partitions.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -58,7 +58,8 @@ pub(super) fn run(command: &Command) -> Result<bool> {
 fn inspect(args: &InspectArgs) -> Result<bool> {
     let subject = Subject::read(&args.image)?;
     if let Some(file) = &args.svg {
-        let Some(image) = &subject.image else { bail!("{} has no disk beside it to draw", args.image.display()) };
+        let image = subject.image.as_ref().filter(|image| !image.partitions.is_empty());
+        let Some(image) = image else { bail!("{} has no partitions to draw", args.image.display()) };
         fs::write(file, map::svg(image)).with_context(|| format!("failed to write {}", file.display()))?;
     }
     if args.json {

@@ -1,20 +1,9 @@
 //! What is compared of a file, whatever kind of file it is.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Read as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use crate::{
-    content::Digest,
-    inspect::{
-        Image, InspectError, Subject,
-        boot::{self, BootFile},
-        files::{self, Found},
-        volume::Volume,
-    },
+    inspect::{Image, InspectError, Subject, boot::BootFile, files::Found},
     manifest::Manifest,
     tree::FileRecord,
 };
@@ -35,31 +24,9 @@ impl Contents {
         if path.to_string_lossy().ends_with(Manifest::SUFFIX) {
             return Ok(Self::of_subject(Subject::read(path)?));
         }
-        let mut start = [0; 6];
-        let length = File::open(path).and_then(|file| file.take(6).read(&mut start)).map_err(fail)?;
-        let whole = || fs::read(path).map_err(fail);
-        let one = match &start[..length] {
-            [b'M', b'Z', ..] => {
-                let bytes = whole()?;
-                let (size, sha256) = (bytes.len() as u64, Digest::of(&bytes));
-                let uki = boot::uki(&bytes);
-                let initramfs = uki.as_ref().and_then(|uki| files::initramfs(&uki.initrd).ok()).unwrap_or_default();
-                let boot = vec![BootFile { path: "unified kernel image".to_owned(), size, sha256, uki }];
-                Self { boot, initramfs, ..Self::default() }
-            }
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | b"070701" => {
-                Self { initramfs: files::initramfs(&whole()?).unwrap_or_default(), ..Self::default() }
-            }
-            [b'h', b's', b'q', b's', ..] => {
-                Self { files: files::root(whole()?).map_err(fail)?.files, ..Self::default() }
-            }
-            // A disk, or something that is compared byte by byte.
-            _ => match Volume::open(path).and_then(|mut volume| crate::inspect::table::read(&mut volume)) {
-                Ok(_) => Self::of_subject(Subject::read(path)?),
-                Err(_) => Self::default(),
-            },
-        };
-        Ok(one)
+        File::open(path).map_err(fail)?;
+        // An image, or something that is compared byte by byte.
+        Ok(Subject::read(path).map(Self::of_subject).unwrap_or_default())
     }
 
     fn of_subject(Subject { image, manifest }: Subject) -> Self {
@@ -116,9 +83,12 @@ impl Contents {
     pub(super) fn table(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let Some(image) = &self.image else { return all };
-        all.insert("disk".to_owned(), format!("{} bytes, {}", image.size, image.id));
+        if let Some(id) = image.id {
+            all.insert("disk".to_owned(), format!("{} bytes, {id}", image.size));
+        }
         for one in &image.partitions {
-            let value = format!("{} {} bytes at {}, {}, {}", one.kind, one.size, one.start, one.content, one.id);
+            let id = one.id.map(|id| id.to_string()).unwrap_or_default();
+            let value = format!("{} {} bytes at {}, {}, {id}", one.kind, one.size, one.start, one.content);
             all.insert(format!("partition {} {}", one.number, one.name), value);
         }
         all

@@ -22,20 +22,37 @@ pub fn differences(image: &Image, manifest: &Manifest) -> Vec<String> {
         same("Nomad", &facts.nomad.version, &manifest.nomad.version);
         same("digest of Nomad", &facts.nomad.sha256, &manifest.nomad.sha256);
     }
+    // A root that is in memory is not looked for by its hash.
+    let words = manifest.cmdline.split_once(' ').filter(|(first, _)| first.starts_with("roothash="));
+    let cmdline = if image.in_memory { words.map_or("", |(_, words)| words) } else { &manifest.cmdline };
     for file in &image.boot {
         if let Some(uki) = &file.uki {
-            same(&format!("command line of {}", file.path), &uki.cmdline, &manifest.cmdline);
+            same(&format!("command line of {}", file.path), &uki.cmdline, cmdline);
             same(&format!("kernel of {}", file.path), &uki.uname, &manifest.kernel);
         }
+        if let Some(version) = &file.version {
+            same(&format!("release of {}", file.path), version, &manifest.kernel);
+        }
+    }
+    if let Some(arguments) = &image.arguments {
+        same("command line", arguments, cmdline);
     }
     if let Some(uki) = manifest.artefact(Kind::Uki)
+        && image.boot.iter().any(|file| file.uki.is_some())
+        && !image.in_memory
         && !image.boot.iter().any(|file| file.sha256 == uki.sha256)
     {
         said.push(format!("{}: not on the boot partition", uki.file));
     }
     let list = |records: &[crate::tree::FileRecord]| records.iter().map(Found::from).collect::<Vec<_>>();
-    said.extend(compare("root", &image.files, &list(&manifest.files)));
-    said.extend(compare("initramfs", &image.initramfs, &list(&manifest.initramfs)));
+    // Not every file has both.
+    for (place, files, listed) in
+        [("root", &image.files, &manifest.files), ("initramfs", &image.initramfs, &manifest.initramfs)]
+    {
+        if !files.is_empty() {
+            said.extend(compare(place, files, &list(listed)));
+        }
+    }
     said
 }
 

@@ -16,9 +16,26 @@ pub struct BootFile {
     pub size: u64,
     /// Digest.
     pub sha256: Digest,
+    /// The release, of a kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// What is in it, of a unified kernel image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uki: Option<Uki>,
+}
+
+impl BootFile {
+    /// Looks at the bytes of a file.
+    #[must_use]
+    pub fn new(path: &str, bytes: &[u8]) -> Self {
+        Self {
+            path: path.to_owned(),
+            size: bytes.len() as u64,
+            sha256: Digest::of(bytes),
+            version: version(bytes),
+            uki: uki(bytes),
+        }
+    }
 }
 
 /// A unified kernel image, taken apart.
@@ -52,6 +69,7 @@ pub struct Section {
 /// # Errors
 /// When it is no FAT volume, or a damaged one.
 pub fn read(volume: Vec<u8>) -> io::Result<(Vec<BootFile>, u64)> {
+    let (mut left, mut entries) = (volume.len() as u64 + 1, 0);
     let fs = fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new())?;
     let stats = fs.stats()?;
     let clusters = stats.total_clusters().saturating_sub(stats.free_clusters());
@@ -65,19 +83,41 @@ pub fn read(volume: Vec<u8>) -> io::Result<(Vec<BootFile>, u64)> {
                 continue;
             }
             let path = format!("{prefix}{name}");
+            entries += 1;
+            if entries > MOST_ENTRIES {
+                return Err(too_much());
+            }
             // A damaged volume may have a circle.
             if entry.is_dir() && depth < 16 {
                 folders.push((format!("{path}/"), entry.to_dir(), depth + 1));
             } else if entry.is_file() {
                 let mut bytes = Vec::new();
-                entry.to_file().read_to_end(&mut bytes)?;
-                let uki = uki(&bytes);
-                files.push(BootFile { path, size: bytes.len() as u64, sha256: Digest::of(&bytes), uki });
+                entry.to_file().take(left).read_to_end(&mut bytes)?;
+                // A chain of clusters may be a circle, too.
+                left = left.checked_sub(bytes.len() as u64).filter(|left| *left > 0).ok_or_else(too_much)?;
+                files.push(BootFile::new(&path, &bytes));
             }
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((files, u64::from(clusters) * u64::from(stats.cluster_size())))
+}
+
+/// Entries of the folders of a boot partition.
+const MOST_ENTRIES: u32 = 4096;
+
+fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it has more files than fit on it")
+}
+
+/// The release of a kernel; nothing when the bytes are none ("The Linux/x86 Boot Protocol": `kernel_version`).
+fn version(bytes: &[u8]) -> Option<String> {
+    let header = bytes.get(0x202..0x210)?;
+    header.starts_with(b"HdrS").then_some(())?;
+    let at = 0x200 + usize::from(u16::from_le_bytes(header[12..].try_into().ok()?));
+    let text = bytes.get(at..)?.split(|byte| *byte == 0).next()?;
+    let release = std::str::from_utf8(text.get(..text.len().min(200))?).ok()?.split(' ').next()?;
+    (!release.is_empty()).then(|| release.to_owned())
 }
 
 /// What is in a unified kernel image; nothing when the bytes are none.

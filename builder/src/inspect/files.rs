@@ -1,11 +1,15 @@
 //! Files of the root (squashfs) and of an initramfs (newc archives, compressed with zstd or not).
 
-use std::io::{self, Cursor, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Cursor, Read},
+};
 
 use agent::{facts::ImageFacts, paths};
 use backhand::{FilesystemReader, InnerNode};
 use serde::Serialize;
 
+use super::parts::share;
 use crate::{content::Digest, tree::FileRecord};
 
 /// A file or link that was found.
@@ -44,6 +48,10 @@ pub struct Root {
     pub files: Vec<Found>,
     /// What it says about itself.
     pub facts: Option<ImageFacts>,
+    /// The key by which its node would check updates.
+    pub update_key: Option<String>,
+    /// Bytes that are stored of each file, by path.
+    pub stored: BTreeMap<String, u64>,
 }
 
 /// Bytes of the squashfs that begins so; nothing when it is none (`bytes_used` of its superblock).
@@ -56,24 +64,34 @@ pub fn squashfs_size(start: &[u8]) -> Option<u64> {
 /// Reads a squashfs.
 ///
 /// # Errors
-/// When it is damaged.
+/// When it is damaged, or has more unpacked than any image.
 pub fn root(bytes: Vec<u8>) -> io::Result<Root> {
     let wrong = |error: backhand::BackhandError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let fs = FilesystemReader::from_reader(Cursor::new(bytes)).map_err(wrong)?;
-    let mut root = Root::default();
+    let mut root = Root { stored: stored(&fs), ..Root::default() };
+    let mut left = MOST;
     for node in fs.files() {
         let path = node.fullpath.display().to_string();
         let mut found =
             Found { mode: format!("{:04o}", node.header.permissions), path, size: 0, sha256: None, target: None };
         match &node.inner {
             InnerNode::File(file) => {
-                let mut content = Vec::new();
-                fs.file(file).reader().read_to_end(&mut content)?;
-                found.size = content.len() as u64;
-                found.sha256 = Some(Digest::of(&content));
-                if found.path.trim_start_matches('/') == paths::IMAGE_FACTS.trim_start_matches('/') {
-                    root.facts = serde_json::from_slice(&content).ok();
+                let mut reader = fs.file(file).reader().take(left + 1);
+                if [paths::IMAGE_FACTS, paths::UPDATE_KEY].contains(&found.path.as_str()) {
+                    let mut content = Vec::new();
+                    reader.by_ref().take(SMALL).read_to_end(&mut content)?;
+                    if found.path == paths::IMAGE_FACTS {
+                        root.facts = serde_json::from_slice(&content).ok();
+                    } else {
+                        root.update_key = String::from_utf8(content.clone()).ok();
+                    }
+                    found.size = content.len() as u64;
+                    found.sha256 = Some(Digest::of(&content));
+                } else {
+                    let (digest, size) = Digest::of_reader(reader)?;
+                    (found.size, found.sha256) = (size, Some(digest));
                 }
+                left = left.checked_sub(found.size).ok_or_else(too_much)?;
             }
             InnerNode::Symlink(link) => found.target = Some(link.link.display().to_string()),
             _ => continue,
@@ -84,15 +102,61 @@ pub fn root(bytes: Vec<u8>) -> io::Result<Root> {
     Ok(root)
 }
 
+/// Bytes that are stored of each file: its blocks, and its share of the block that holds the ends of several files.
+fn stored(fs: &FilesystemReader<'_>) -> BTreeMap<String, u64> {
+    let block = u64::from(fs.block_size.max(1));
+    let (mut stored, mut ends) = (BTreeMap::new(), Vec::new());
+    let mut unpacked: BTreeMap<u64, u64> = BTreeMap::new();
+    for node in fs.files() {
+        let InnerNode::File(file) = &node.inner else { continue };
+        let path = node.fullpath.display().to_string();
+        let blocks = file.block_sizes().iter().map(|block| u64::from(block.size())).sum::<u64>();
+        if let Some(fragment) = fs.file(file).fragment() {
+            let end = file.file_len() as u64 % block;
+            *unpacked.entry(fragment.start).or_default() += end;
+            ends.push((path.clone(), end, fragment));
+        }
+        stored.insert(path, blocks);
+    }
+    for (path, end, fragment) in ends {
+        let whole = unpacked.get(&fragment.start).copied().unwrap_or(0);
+        *stored.entry(path).or_default() += share(u64::from(fragment.size.size()), end, whole);
+    }
+    stored
+}
+
+/// Bytes that the files of an image may have unpacked, and those of them that say something about it.
+const MOST: u64 = 4 << 30;
+const SMALL: u64 = 1 << 20;
+
+fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its files have more than 4 GiB unpacked")
+}
+
 /// Bytes that an initramfs may have unpacked.
 const LIMIT: u64 = 1 << 30;
 
-/// Files of an initramfs: archives one after the other, each as it is or in a frame of zstd, with zeros between them.
+/// An initramfs.
+#[derive(Debug, Clone, Default)]
+pub struct Initramfs {
+    /// Its files, by path, but the root.
+    pub files: Vec<Found>,
+    /// The root file system in it, of one that brings its own.
+    pub root: Option<Vec<u8>>,
+    /// Bytes of it without the root, as they are stored.
+    pub packed: u64,
+    /// Bytes of the agent and of all files when each is compressed alone and quickly: what is compressed together is shared out by
+    /// these.
+    pub weights: (u64, u64),
+}
+
+/// Reads an initramfs: archives one after the other, each as it is or in a frame of zstd, with zeros between them.
 ///
 /// # Errors
-/// When it is damaged.
-pub fn initramfs(mut bytes: &[u8]) -> io::Result<Vec<Found>> {
-    let mut files = Vec::new();
+/// When it is damaged, or has more unpacked than any image.
+pub fn initramfs(mut bytes: &[u8]) -> io::Result<Initramfs> {
+    let mut found = Initramfs { packed: bytes.len() as u64, ..Initramfs::default() };
+    let mut left = LIMIT;
     loop {
         while let [0, rest @ ..] = bytes {
             bytes = rest;
@@ -103,18 +167,21 @@ pub fn initramfs(mut bytes: &[u8]) -> io::Result<Vec<Found>> {
         if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
             let mut archive = Vec::new();
             let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut bytes)?.single_frame();
-            decoder.by_ref().take(LIMIT).read_to_end(&mut archive)?;
-            newc(&archive, &mut files)?;
+            decoder.by_ref().take(left + 1).read_to_end(&mut archive)?;
+            let too_much = || io::Error::new(io::ErrorKind::InvalidData, "it has more than 1 GiB unpacked");
+            left = left.checked_sub(archive.len() as u64).ok_or_else(too_much)?;
+            newc(&archive, &mut found)?;
         } else {
-            bytes = newc(bytes, &mut files)?;
+            bytes = newc(bytes, &mut found)?;
         }
     }
-    files.sort();
-    Ok(files)
+    found.packed = found.packed.saturating_sub(found.root.as_ref().map_or(0, |root| root.len() as u64));
+    found.files.sort();
+    Ok(found)
 }
 
 /// Reads one archive and gives what is behind it.
-fn newc<'a>(bytes: &'a [u8], files: &mut Vec<Found>) -> io::Result<&'a [u8]> {
+fn newc<'a>(bytes: &'a [u8], into: &mut Initramfs) -> io::Result<&'a [u8]> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an archive of the initramfs is damaged");
     let mut at = 0usize;
     loop {
@@ -142,11 +209,22 @@ fn newc<'a>(bytes: &'a [u8], files: &mut Vec<Found>) -> io::Result<&'a [u8]> {
             target: None,
         };
         match mode & 0o170_000 {
-            0o100_000 => found.sha256 = Some(Digest::of(data)),
+            0o100_000 if found.path == paths::EMBEDDED_ROOT => {
+                into.root = Some(data.to_vec());
+                continue;
+            }
+            0o100_000 => {
+                let weight = zstd::bulk::compress(data, 1)?.len() as u64;
+                into.weights.1 += weight;
+                if found.path == paths::INIT {
+                    into.weights.0 += weight;
+                }
+                found.sha256 = Some(Digest::of(data));
+            }
             0o120_000 => (found.size, found.target) = (0, Some(text(data))),
             _ => continue,
         }
-        files.push(found);
+        into.files.push(found);
     }
 }
 
@@ -178,9 +256,12 @@ mod tests {
         assert!(squashfs_size(&bytes).is_some_and(|size| size <= bytes.len() as u64));
         assert_eq!(root(bytes).unwrap().files, list());
         let mut bytes = writer::pack(&tree(), 3, 1).unwrap();
-        assert_eq!(initramfs(&bytes).unwrap(), list());
+        assert_eq!(initramfs(&bytes).unwrap().files, list());
+        let packed = bytes.len() as u64;
         bytes.extend(writer::embed_root(b"root", 1).unwrap());
-        assert_eq!(initramfs(&bytes).unwrap().len(), 3);
+        let found = initramfs(&bytes).unwrap();
+        assert_eq!((found.files, found.root.as_deref()), (list(), Some(&b"root"[..])));
+        assert!((packed..packed + 600).contains(&found.packed), "{packed} {}", found.packed);
     }
 
     proptest! {

@@ -17,8 +17,9 @@ pub struct Partition {
     pub name: String,
     /// Its type, in a word where it is known.
     pub kind: String,
-    /// Which one it is (`PARTUUID`).
-    pub id: Uuid,
+    /// Which one it is (`PARTUUID`), in a GPT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
     /// First byte.
     pub start: u64,
     /// Bytes.
@@ -59,7 +60,7 @@ pub fn read(volume: &mut Volume) -> io::Result<(Uuid, Vec<Partition>)> {
             number,
             name: entry.partition_name.as_str().to_owned(),
             kind: word.map_or_else(|| kind.to_string(), |(_, word)| (*word).to_owned()),
-            id: Uuid::from_bytes_le(entry.unique_partition_guid),
+            id: Some(Uuid::from_bytes_le(entry.unique_partition_guid)),
             start,
             size,
             content: "",

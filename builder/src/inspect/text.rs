@@ -45,24 +45,33 @@ fn line(out: &mut String, key: &str, value: &str) {
 }
 
 fn disk(out: &mut String, image: &Image, width: usize) {
-    let (format, file, size) = (image.format, bytes(image.file_size), bytes(image.size));
-    let _ = writeln!(out, "{}: {format} of {file}, a disk of {size}\n", image.path.display());
-    out.push_str(&map::terminal(image, width.saturating_sub(2).clamp(20, 100)));
-    out.push('\n');
+    let packing = image.packing.map(|packing| format!(", compressed with {packing}")).unwrap_or_default();
+    let what = if image.id.is_some() { format!(", a disk of {}", bytes(image.size)) } else { String::new() };
+    let _ = writeln!(out, "{}: {}{packing} of {}{what}\n", image.path.display(), image.format, bytes(image.file_size));
+    if !image.partitions.is_empty() {
+        out.push_str(&map::terminal(image, width.saturating_sub(2).clamp(20, 100)));
+        out.push('\n');
+    }
     for partition in &image.partitions {
-        let percent = partition.used * 100 / partition.size.max(1);
-        let _ = writeln!(
-            out,
-            "  {} {:<17}{:<10}{:>10} of {:>9}, {percent:>3} %  {}",
+        let percent = u128::from(partition.used) * 100 / u128::from(partition.size.max(1));
+        let id = partition.id.map(|id| id.to_string()).unwrap_or_default();
+        let text = format!(
+            "  {} {:<17}{:<10}{:>10} of {:>9}, {percent:>3} %  {id}",
             partition.number,
             partition.name,
             partition.content,
             bytes(partition.used),
             bytes(partition.size),
-            partition.id
         );
+        let _ = writeln!(out, "{}", text.trim_end());
     }
-    out.push('\n');
+    if !image.partitions.is_empty() {
+        out.push('\n');
+    }
+    if let Some(update) = &image.update {
+        line(out, "update", &format!("{} {} for {}", update.role, update.version, update.architecture));
+        line(out, "signature", update.signature.text());
+    }
     if let Some(facts) = &image.facts {
         line(out, "image", &format!("{}, role {}, Steppe {}", facts.name, facts.role, facts.version));
         line(out, "kernel", &facts.kernel);
@@ -80,18 +89,28 @@ fn disk(out: &mut String, image: &Image, width: usize) {
             let signed = if uki.signed { "signed for Secure Boot" } else { "not signed" };
             format!(", {signed}: {}", parts.join(", "))
         });
-        line(out, "boot", &format!("{} {}{}", file.path, bytes(file.size), parts.unwrap_or_default()));
+        let release = file.version.as_ref().map(|version| format!(", kernel {version}"));
+        let more = parts.or(release).unwrap_or_default();
+        line(out, "boot", &format!("{} {}{more}", file.path, bytes(file.size)));
     }
     if let Some(cmdline) = image.cmdline() {
         line(out, "cmdline", cmdline);
     }
-    let unpacked: u64 = image.files.iter().map(|file| file.size).sum();
-    line(out, "root", &format!("{} files, {} unpacked", image.files.len(), bytes(unpacked)));
+    for (index, part) in image.parts.iter().enumerate() {
+        line(out, if index == 0 { "sizes" } else { "" }, &format!("{:>9}  {}", bytes(part.bytes), part.name));
+    }
+    if image.files.is_empty() {
+        line(out, "root", "none in this file");
+    } else {
+        let unpacked: u64 = image.files.iter().map(|file| file.size).sum();
+        line(out, "root", &format!("{} files, {} unpacked", image.files.len(), bytes(unpacked)));
+    }
     match &image.verity {
         Some(verity) if verity.wrong.is_empty() => {
             line(out, "verity", &format!("root hash {}, every block checked", verity.root_hash));
         }
         Some(_) => line(out, "verity", "DAMAGED"),
+        None if image.in_memory => line(out, "verity", "none: the root comes with the initramfs and stays in memory"),
         None => line(out, "verity", "no hash tree"),
     }
     for wrong in &image.wrong {

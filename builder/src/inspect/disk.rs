@@ -1,0 +1,91 @@
+//! Disks: what is in their partitions.
+
+use std::io;
+
+use super::{
+    Image, boot,
+    files::{self, Root},
+    parts::{self, Stored},
+    table, verity,
+    volume::Volume,
+};
+
+/// The first root that was found.
+#[derive(Default)]
+struct Seen {
+    /// Its partition: first byte and bytes.
+    place: Option<(u64, u64)>,
+    root: Root,
+    used: u64,
+    tree: u64,
+}
+
+/// Reads a disk.
+///
+/// # Errors
+/// When it has no partition table. What is wrong further in is noted.
+pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
+    let (id, partitions) = table::read(volume)?;
+    (image.id, image.partitions) = (Some(id), partitions);
+    let mut seen = Seen::default();
+    for index in 0..image.partitions.len() {
+        if let Err(error) = partition(image, volume, index, &mut seen) {
+            image.wrong.push(format!("partition {}: {error}", image.partitions[index].number));
+        }
+    }
+    let found = image.take_initramfs(&image.initramfs_of_uki());
+    image.parts = parts::of(&Stored {
+        boot: &image.boot,
+        initramfs: &found,
+        root: (&seen.root.stored, seen.used),
+        tree: seen.tree,
+    });
+    (image.files, image.facts) = (seen.root.files, seen.root.facts);
+    let named =
+        image.cmdline().and_then(|line| line.split_whitespace().find_map(|word| word.strip_prefix("roothash=")));
+    if let (Some(named), Some(verity)) = (named, &image.verity)
+        && named != verity.root_hash.hex()
+    {
+        image.wrong.push(format!("the command line names the root hash {named}, the root has {}", verity.root_hash));
+    }
+    Ok(())
+}
+
+/// Reads one partition. The first root is kept for the check of its hash tree, which comes behind it.
+fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Seen) -> io::Result<()> {
+    let partition = &mut image.partitions[index];
+    let (at, size) = (partition.start, partition.size);
+    let start = volume.bytes(at, size.min(4096))?;
+    if let Some(used) = files::squashfs_size(&start) {
+        (partition.content, partition.used) = ("squashfs", used);
+        // The disk holds whole blocks of the file system.
+        let bytes = volume.bytes(at, used.checked_next_multiple_of(4096).unwrap_or(used).min(size))?;
+        let found = files::root(bytes)?;
+        if seen.place.is_none() {
+            (seen.place, seen.root, seen.used) = (Some((at, size)), found, used);
+        }
+    } else if let Some(superblock) = verity::superblock(&start) {
+        partition.content = "verity";
+        partition.used = crate::verity::size(superblock.data).min(size);
+        let stored = volume.bytes(at, partition.used)?;
+        if let (None, Some((at, size))) = (&image.verity, seen.place) {
+            seen.tree = partition.used;
+            let data = volume.bytes(at, superblock.data.min(size))?;
+            let verity = superblock.check(&data, &stored);
+            image.wrong.extend(verity.wrong.iter().cloned());
+            image.verity = Some(verity);
+        }
+    } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
+        partition.content = "fat";
+        let (files, used) = boot::read(volume.bytes(at, size)?)?;
+        partition.used = used;
+        image.boot.extend(files);
+    } else if start.get(1080..1082) == Some(&[0x53, 0xef]) {
+        (partition.content, partition.used) = ("ext4", size);
+    } else if start.iter().all(|&byte| byte == 0) {
+        partition.content = "empty";
+    } else {
+        (partition.content, partition.used) = ("unknown", size);
+    }
+    Ok(())
+}
