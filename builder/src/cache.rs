@@ -29,12 +29,12 @@ const MAKING: &str = ".making-";
 /// What the name of a package's folder begins with while it is downloaded.
 pub(crate) const GETTING: &str = ".get-";
 
-/// An open cache. One build at a time has it; the lock goes with the value.
+/// An open cache. One build at a time has it; the lock goes with the value. Whoever only looks has no lock.
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
     digests: Mutex<BTreeMap<PathBuf, Stamp>>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// The digest of a file that looks like this.
@@ -102,8 +102,14 @@ impl Cache {
                 }
             }
         }
-        let digests = fs::read(folder.join("digests.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Ok(Self { folder, digests: Mutex::new(digests.unwrap_or_default()), _lock: lock })
+        Ok(Self { digests: Mutex::new(known(&folder)), folder, _lock: Some(lock) })
+    }
+
+    /// Looks into the cache in `folder`, if there is one, and changes nothing there. Steps are not to be made with it.
+    #[must_use]
+    pub fn look(folder: &Path) -> Self {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        Self { digests: Mutex::new(known(&folder)), folder, _lock: None }
     }
 
     /// Where the cache is.
@@ -130,6 +136,12 @@ impl Cache {
         self.folder.join("packages").join(format!("{sha256}.deb"))
     }
 
+    /// The folder with the result of a step, if the cache has it.
+    #[must_use]
+    pub fn done(&self, name: &str, key: Digest) -> Option<PathBuf> {
+        Some(self.folder.join("steps").join(folder_of(name, key))).filter(|folder| folder.is_dir())
+    }
+
     /// The folder with the result of a step. When it is not there yet, `make` fills it.
     ///
     /// # Errors
@@ -140,11 +152,11 @@ impl Cache {
         key: Digest,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        let steps = self.folder.join("steps");
-        let done = steps.join(format!("{name}-{}", &key.hex()[..32]));
-        if done.is_dir() {
+        if let Some(done) = self.done(name, key) {
             return Ok(done);
         }
+        let steps = self.folder.join("steps");
+        let done = steps.join(folder_of(name, key));
         let fail = |what, path: &Path| {
             let path = path.to_path_buf();
             move |source| CacheError { what, path, source }
@@ -199,6 +211,16 @@ impl Cache {
     fn lock_digests(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Stamp>> {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The digests that an earlier build kept.
+fn known(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
+    let text = fs::read(folder.join("digests.json")).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn folder_of(step: &str, key: Digest) -> String {
+    format!("{step}-{}", &key.hex()[..32])
 }
 
 /// Why the cache cannot be used.

@@ -131,6 +131,15 @@ impl Archive {
     }
 }
 
+/// The packages that a lock has for this recipe, whether the cache has them or not.
+#[must_use]
+pub fn locked(recipe: &Recipe, lock: &Lock, cache: &Cache) -> Packages {
+    let wanted = select(recipe, lock);
+    let one = |locked: &Locked| Package { locked: locked.clone(), path: cache.package(locked.sha256) };
+    let packages = wanted.iter().map(one).collect();
+    Packages { lock: Lock { packages: wanted, nomad: None, ..lock.clone() }, packages }
+}
+
 /// Of a lock the packages of this recipe, by name.
 fn select(recipe: &Recipe, lock: &Lock) -> Vec<Locked> {
     let wanted = |package: &&Locked| recipe.packages.names.contains(&package.name) || package.name == lock.kernel;

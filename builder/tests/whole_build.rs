@@ -165,3 +165,45 @@ fn a_dry_run_says_what_it_needs_and_touches_nothing() {
     assert!(!output.exists());
     assert!(fs::read_dir(world.cache().join("steps")).unwrap().next().is_none());
 }
+
+#[test]
+fn a_dry_run_says_which_steps_will_run() {
+    let world = World::new();
+    let output = world.path("out");
+    // The steps that are to be made, and whether the files are.
+    let plan = |more: &[&str]| {
+        let built = world.build(&output, &[&["--dry-run", "--json"], more].concat());
+        assert!(built.status.success(), "{}", said(&built));
+        let event: serde_json::Value = serde_json::from_slice(&built.stdout).unwrap();
+        let steps = event["plan"]["steps"].as_array().unwrap().iter().filter(|step| step["cached"] == false);
+        let names: Vec<String> = steps.map(|step| step["name"].as_str().unwrap().to_owned()).collect();
+        (names.join(", "), event["plan"]["unchanged"] == true)
+    };
+    assert_eq!(plan(&[]), ("kernel, modules, initramfs, nomad, compressed, root".to_owned(), false));
+    assert!(world.build(&output, &[]).status.success());
+    assert_eq!(plan(&[]), (String::new(), true));
+    let text = String::from_utf8(world.build(&output, &["--dry-run"]).stdout).unwrap();
+    assert!(
+        text.contains("root               in the cache") && text.contains("raw, netboot: nothing changed"),
+        "{text}"
+    );
+    // As the build then does it: other formats are only written, another agent is a new initramfs, another root a new root.
+    assert_eq!(plan(&["--format", "raw", "--compress", "none,zstd"]), (String::new(), false));
+    let agent = fs::read(&world.agent).unwrap();
+    fs::write(&world.agent, [&agent[..], b"more"].concat()).unwrap();
+    assert_eq!(plan(&[]), ("initramfs".to_owned(), false));
+    fs::write(&world.agent, &agent).unwrap();
+    let recipe = fs::read_to_string(&world.recipe).unwrap();
+    fs::write(&world.recipe, recipe.replace("level = 3", "level = 4")).unwrap();
+    assert_eq!(plan(&[]), ("nomad, compressed, root".to_owned(), false));
+    fs::write(&world.recipe, format!("{recipe}[kernel]\ncmdline = [\"quiet\"]\n")).unwrap();
+    assert_eq!(plan(&[]), (String::new(), false));
+    fs::write(&world.recipe, &recipe).unwrap();
+    // A package that has to be downloaded again changes nothing in what follows.
+    let package = fs::read_dir(world.cache().join("packages")).unwrap().next().unwrap().unwrap().path();
+    let size = fs::metadata(&package).unwrap().len();
+    fs::remove_file(&package).unwrap();
+    let text = String::from_utf8(world.build(&output, &["--dry-run"]).stdout).unwrap();
+    assert!(text.contains(&format!("{} to download", builder::progress::bytes(size))), "{text}");
+    assert_eq!(plan(&[]), (String::new(), true));
+}

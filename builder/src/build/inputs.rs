@@ -48,12 +48,7 @@ impl Inputs {
 impl Build<'_> {
     pub(super) fn inputs(&self) -> Result<Inputs> {
         let Request { recipe, lock, policy, mirror, .. } = self.request;
-        let list = embedded::module_list(&recipe.kernel.modules);
-        let list =
-            list.with_context(|| format!("there is no module list {:?}: use \"cloud\"", recipe.kernel.modules))?;
-        let mut lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
-        recipe.modules.add_to(&mut lists);
-        let files = recipe.files.iter().map(|file| Ok((file.clone(), file.read()?))).collect::<Result<_>>()?;
+        let (lists, files) = (self.lists()?, self.files()?);
         let agent = programs::find(Program::Agent, self.request.agent.as_deref())?;
         let agent_sha256 = self.cache.digest(&agent)?;
         let nomad = self.progress.step("nomad", || {
@@ -80,6 +75,22 @@ impl Build<'_> {
         })?;
         let lock = Lock { nomad: self.release(&nomad), ..packages.lock.clone() };
         Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists, files })
+    }
+
+    /// The modules that the recipe asks for.
+    pub(super) fn lists(&self) -> Result<ModuleLists> {
+        let recipe = &self.request.recipe;
+        let list = embedded::module_list(&recipe.kernel.modules);
+        let list =
+            list.with_context(|| format!("there is no module list {:?}: use \"cloud\"", recipe.kernel.modules))?;
+        let mut lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
+        recipe.modules.add_to(&mut lists);
+        Ok(lists)
+    }
+
+    /// The user's own files.
+    pub(super) fn files(&self) -> Result<Vec<(ExtraFile, Arc<[u8]>)>> {
+        self.request.recipe.files.iter().map(|file| Ok((file.clone(), file.read()?))).collect()
     }
 
     /// What a lock file says of `nomad`. Unless --locked was given, which refuses it, another digest of the same version
@@ -119,6 +130,11 @@ impl Build<'_> {
 
     /// Nomad from the first place that has it; `standin` when none does.
     pub(super) fn obtain(&self, standin: Option<PathBuf>) -> Result<Obtained, NomadError> {
+        self.with_nomad(standin, nomad::obtain)
+    }
+
+    /// Gives `act` what is asked for.
+    pub(super) fn with_nomad<T>(&self, standin: Option<PathBuf>, act: impl FnOnce(&nomad::Request<'_>) -> T) -> T {
         let sources = &self.request.nomad;
         let of_mirror =
             sources.mirror.iter().map(|mirror| format!("{}{}", mirror.trim_end_matches('/'), nomad::KEY_OF_MIRROR));
@@ -146,6 +162,6 @@ impl Build<'_> {
                 }
             },
         };
-        nomad::obtain(&request)
+        act(&request)
     }
 }

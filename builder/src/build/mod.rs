@@ -131,7 +131,7 @@ impl Build<'_> {
         let key = self.key(&inputs);
         let stamp = self.stamp(&base)?;
         let manifest = self.request.output.join(format!("{base}{}", Manifest::SUFFIX));
-        if fs::read_to_string(&stamp).is_ok_and(|text| text == key.hex()) && self.intact(&manifest) {
+        if self.is_unchanged(&inputs) {
             self.progress.say("nothing changed");
             return Ok(Built { manifest, lock: self.lock(inputs.lock), unchanged: true });
         }
@@ -189,6 +189,7 @@ impl Build<'_> {
             // So that the next build need not read the files to know that they are whole.
             self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;
         }
+        self.cache.folder("outputs")?;
         fs::write(&stamp, key.hex()).map_err(|error| CacheError::write(&stamp, error))?;
         Ok(Built { manifest, lock: self.lock(inputs.lock), unchanged: false })
     }
@@ -217,7 +218,7 @@ impl Build<'_> {
     fn stamp(&self, base: &str) -> Result<PathBuf> {
         let output = std::path::absolute(&self.request.output).context("failed to find the current folder")?;
         let place = Key::new("output", 1).with("folder", output.as_os_str().as_encoded_bytes()).with("name", base);
-        Ok(self.cache.folder("outputs")?.join(place.finish().hex()))
+        Ok(self.cache.root().join("outputs").join(place.finish().hex()))
     }
 
     /// Whether every file of the manifest is there as it was written.

@@ -1,17 +1,29 @@
-//! What a build would do: its inputs, what of them is in the cache, and the layout of its disk. Nothing is downloaded or
-//! written for it.
+//! What a build would do: its inputs and steps, what of them is in the cache, and the layout of its disk. Nothing is downloaded
+//! or written for it.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{cell::OnceCell, fmt::Write as _, fs, path::PathBuf};
 
+use agent::facts::NomadSource;
 use anyhow::Result;
+use clap::{ValueEnum as _, builder::PossibleValue};
 use serde::Serialize;
 
-use super::{Request, base_name};
+use super::{
+    Build, Format, Request, base_name,
+    inputs::Inputs,
+    steps::{Kernel, blocks_key, selection},
+};
 use crate::{
+    cache::Cache,
+    compress::Compression,
+    content::Digest,
     disk::{Layout, Partition},
-    lock::Locked,
+    lock::{Lock, Locked},
+    manifest::Manifest,
+    nomad,
+    packages::{self, Package},
     programs::{self, Program},
-    progress::bytes,
+    progress::{Progress, bytes},
     verity,
 };
 
@@ -22,6 +34,15 @@ pub struct Planned {
     #[serde(flatten)]
     pub package: Locked,
     /// Whether the cache has it.
+    pub cached: bool,
+}
+
+/// A step of the build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether the cache has its result. Where that depends on a step that has none yet, it does not.
     pub cached: bool,
 }
 
@@ -42,6 +63,12 @@ pub struct Plan {
     pub nomad_here: bool,
     /// The agent.
     pub agent: PathBuf,
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// Whether all files are there already, as they would be made.
+    pub unchanged: bool,
+    /// The formats that are written otherwise.
+    pub formats: Vec<String>,
     /// The partitions; what fills them is not known before the build.
     pub partitions: Vec<Partition>,
     /// Bytes of the disk.
@@ -57,42 +84,108 @@ pub struct Plan {
 pub fn plan(request: &Request) -> Result<Plan> {
     let recipe = &request.recipe;
     let lock = request.lock.as_ref();
-    let store = request.cache.join("packages");
-    let wanted = |package: &&Locked| {
-        recipe.packages.names.contains(&package.name) || lock.is_some_and(|lock| lock.kernel == package.name)
+    let (cache, progress) = (Cache::look(&request.cache), Progress::silent());
+    let build = Build { request, progress: &progress, cache: &cache, builder: super::builder_id(&cache)? };
+    let planned = |package: Package| {
+        let cached = fs::metadata(package.path).is_ok_and(|data| data.len() == package.locked.size);
+        Planned { package: package.locked, cached }
     };
-    let planned = |package: &Locked| {
-        let file = store.join(format!("{}.deb", package.sha256));
-        let cached = fs::metadata(file).is_ok_and(|data| data.len() == package.size);
-        Planned { package: package.clone(), cached }
-    };
-    let packages = lock.map(|lock| lock.packages.iter().filter(wanted).map(planned).collect()).unwrap_or_default();
-    let version = &recipe.nomad_version;
-    let (nomad, nomad_here) = match &request.nomad.path {
-        Some(path) => (path.display().to_string(), fs::metadata(path).map(|_| true)?),
-        None => {
-            let release = format!("nomad/{}/nomad_{version}_linux_amd64", recipe.nomad_key.as_str());
-            (version.clone(), request.cache.join(release).exists())
+    let packages = lock.map(|lock| packages::locked(recipe, lock, &cache).packages).unwrap_or_default();
+    let unlocked: Vec<String> =
+        lock.map_or_else(Vec::new, |lock| lock.lacks(recipe).into_iter().map(ToOwned::to_owned).collect());
+    let nomad = build.with_nomad(None, nomad::at_hand)?;
+    let agent = programs::find(Program::Agent, request.agent.as_deref())?;
+    let nomad_name = request.nomad.path.as_ref().map(|path| path.display().to_string());
+    let nomad_here = nomad_name.is_some() || nomad.is_some();
+    let (lists, files) = (build.lists()?, build.files()?);
+    let sizes = files.iter().map(|(file, bytes)| (file.path.clone(), bytes.len() as u64)).collect();
+    let (steps, unchanged) = match (lock, nomad) {
+        (Some(lock), Some(nomad)) if unlocked.is_empty() => {
+            let packages = packages::locked(recipe, lock, &cache);
+            let lock = Lock { nomad: build.release(&nomad), ..packages.lock.clone() };
+            let agent_sha256 = cache.digest(&agent)?;
+            build.steps(&Inputs { packages, agent: agent.clone(), agent_sha256, nomad, lock, lists, files })?
         }
+        _ => (STEPS.map(|name| Step { name, cached: false }).to_vec(), false),
     };
-    let files =
-        recipe.files.iter().map(|file| Ok((file.path.clone(), file.read()?.len() as u64))).collect::<Result<_>>()?;
     let layout = Layout { size: recipe.disk_size, slot: recipe.slot_size };
     let nothing = verity::tree(&[], &verity::Parameters::of(&[]));
     let mut partitions = layout.partitions(recipe.esp_size.0, 0, &nothing)?;
     partitions.iter_mut().for_each(|partition| partition.used = 0);
     Ok(Plan {
-        name: base_name(recipe, agent::facts::NomadSource::Release),
+        name: base_name(recipe, NomadSource::Release),
         role: recipe.role.to_string(),
-        packages,
-        unlocked: lock.map(|lock| lock.lacks(recipe).into_iter().map(ToOwned::to_owned).collect()).unwrap_or_default(),
-        nomad,
+        packages: packages.into_iter().map(planned).collect(),
+        unlocked,
+        nomad: nomad_name.unwrap_or_else(|| recipe.nomad_version.clone()),
         nomad_here,
-        agent: programs::find(Program::Agent, request.agent.as_deref())?,
+        agent,
+        steps,
+        unchanged,
+        formats: build.formats(),
         partitions,
         disk: recipe.disk_size.0,
-        files,
+        files: sizes,
     })
+}
+
+/// The steps whose results are kept. Compressing Nomad is a part of the root, and most of the time of a build.
+const STEPS: [&str; 5] = ["kernel", "modules", "initramfs", "nomad, compressed", "root"];
+
+impl Build<'_> {
+    /// Which steps the cache has the results of, and whether the files are there as well.
+    fn steps(&self, inputs: &Inputs) -> Result<(Vec<Step>, bool)> {
+        let recipe = &self.request.recipe;
+        let (mut kernel, mut modules, mut initramfs, mut root) = (None, None, None, None);
+        if let Some(folder) = self.cache.done("kernel", self.kernel_key(inputs)) {
+            kernel = Some(Kernel::read(&folder, OnceCell::new())?);
+        }
+        if kernel.is_some()
+            && let Some(first) = self.cache.done("modules", self.modules_key(inputs, &inputs.lists.initramfs, &[])?)
+        {
+            let first = selection(&first)?;
+            let second = self.modules_key(inputs, &inputs.lists.root, &first.always)?;
+            if let Some(second) = self.cache.done("modules", second) {
+                modules = Some((first, selection(&second)?));
+            }
+        }
+        if let (Some(kernel), Some((first, second))) = (&kernel, &modules) {
+            initramfs = self.cache.done("initramfs", self.initramfs_key(inputs, first)?);
+            root = self.cache.done("root", self.root_key(inputs, &self.facts(inputs, kernel), second)?);
+        }
+        let blocks = Digest::parse(&inputs.nomad.sha256)
+            .and_then(|sha256| Some(blocks_key(sha256, recipe.root.level, usize::try_from(recipe.root.block.0).ok()?)))
+            .and_then(|key| self.cache.done("blocks", key));
+        let cached = [kernel.is_some(), modules.is_some(), initramfs.is_some(), blocks.is_some(), root.is_some()];
+        let steps = STEPS.into_iter().zip(cached).map(|(name, cached)| Step { name, cached }).collect();
+        Ok((steps, self.is_unchanged(inputs)))
+    }
+
+    /// The formats as they are named on the command line, raw ones with their compression.
+    fn formats(&self) -> Vec<String> {
+        let name = |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned());
+        let mut names = Vec::new();
+        for format in &self.request.formats {
+            let own = name(format.to_possible_value()).unwrap_or_default();
+            if *format != Format::Raw {
+                names.push(own);
+                continue;
+            }
+            names.extend(self.request.compressions.iter().map(|compression| match compression {
+                Compression::None => own.clone(),
+                other => format!("{own} ({})", name(other.to_possible_value()).unwrap_or_default()),
+            }));
+        }
+        names
+    }
+
+    /// Whether the files of the last build of this name are there, and from the same inputs.
+    pub(super) fn is_unchanged(&self, inputs: &Inputs) -> bool {
+        let base = base_name(&self.request.recipe, inputs.nomad.source);
+        let manifest = self.request.output.join(format!("{base}{}", Manifest::SUFFIX));
+        let stamp = self.stamp(&base).ok().and_then(|stamp| fs::read_to_string(stamp).ok());
+        stamp.is_some_and(|text| text == self.key(inputs).hex()) && self.intact(&manifest)
+    }
 }
 
 impl Plan {
@@ -120,6 +213,15 @@ impl Plan {
         for (path, size) in &self.files {
             line("file", format!("{path}, {}", bytes(*size)));
         }
+        for (index, step) in self.steps.iter().enumerate() {
+            let state = if step.cached { "in the cache" } else { "to make" };
+            line(if index == 0 { "steps" } else { "" }, format!("{:<18} {state}", step.name));
+        }
+        let formats = self.formats.join(", ");
+        line(
+            "files",
+            if self.unchanged { format!("{formats}: nothing changed") } else { format!("{formats}: to write") },
+        );
         line("disk", bytes(self.disk));
         for one in &self.partitions {
             line("", format!("{} {:<17}{:>9} at {}", one.number, one.name, bytes(one.size), bytes(one.start)));

@@ -34,14 +34,37 @@ pub(super) struct RootRecord {
     pub(super) libraries: u64,
 }
 
+impl Kernel {
+    /// The kernel that the step left in a folder.
+    pub(super) fn read(folder: &Path, files: OnceCell<Tree>) -> Result<Self> {
+        let text = |name: &str| -> Result<String> { Ok(String::from_utf8(read(&folder.join(name))?)?) };
+        let (release, epoch) = (text("release")?, text("epoch")?.parse()?);
+        Ok(Self { release, epoch, image: read(&folder.join("vmlinuz"))?, files })
+    }
+}
+
+/// The modules that the step left in a folder.
+pub(super) fn selection(folder: &Path) -> Result<Selection> {
+    Ok(serde_json::from_slice(&read(&folder.join("selection.json"))?)?)
+}
+
+/// What the compressed blocks of a file with this digest depend on.
+pub(super) fn blocks_key(sha256: Digest, level: i32, block: usize) -> Digest {
+    Key::new("blocks", 1)
+        .with("sha256", sha256.bytes())
+        .with("level", level.to_string())
+        .with("block", block.to_string())
+        .with("zstd", zstd::zstd_safe::version_number().to_string())
+        .finish()
+}
+
 impl Build<'_> {
     /// The kernel image. Its package also tells the image's epoch: the newest time at which a package of it was made.
     pub(super) fn kernel(&self, inputs: &Inputs) -> Result<Kernel> {
         let package =
             inputs.packages.kernel().context("the lock file names no kernel: `builder lock` writes it anew")?;
-        let key = Key::new("kernel", 1).with("builder", self.builder.bytes()).with("lock", inputs.packages.lock.text());
         let files = OnceCell::new();
-        let folder = self.cache.step("kernel", key.finish(), |folder| -> Result<()> {
+        let folder = self.cache.step("kernel", self.kernel_key(inputs), |folder| -> Result<()> {
             let mut epoch = 0;
             for package in &inputs.packages.packages {
                 let locked = &package.locked;
@@ -60,13 +83,12 @@ impl Build<'_> {
             let _ = files.set(tree);
             Ok(())
         })?;
-        let text = |name: &str| -> Result<String> { Ok(String::from_utf8(read(&folder.join(name))?)?) };
-        Ok(Kernel {
-            release: text("release")?,
-            epoch: text("epoch")?.parse()?,
-            image: read(&folder.join("vmlinuz"))?,
-            files,
-        })
+        Kernel::read(&folder, files)
+    }
+
+    pub(super) fn kernel_key(&self, inputs: &Inputs) -> Digest {
+        let lock = inputs.packages.lock.text();
+        Key::new("kernel", 1).with("builder", self.builder.bytes()).with("lock", lock).finish()
     }
 
     fn unpack_kernel(&self, inputs: &Inputs) -> Result<Tree> {
@@ -91,17 +113,32 @@ impl Build<'_> {
         wanted: &Wanted,
         already: &[Module],
     ) -> Result<Selection> {
-        let key = Key::new("modules", 2)
+        let folder =
+            self.cache.step("modules", self.modules_key(inputs, wanted, already)?, |folder| -> Result<()> {
+                let tree = self.kernel_files(inputs, kernel)?;
+                let selection = Catalogue::new(tree, &kernel.release).select(wanted, already)?;
+                keep(folder, "selection.json", &serde_json::to_vec(&selection)?)
+            })?;
+        selection(&folder)
+    }
+
+    pub(super) fn modules_key(&self, inputs: &Inputs, wanted: &Wanted, already: &[Module]) -> Result<Digest> {
+        Ok(Key::new("modules", 2)
             .with("builder", self.builder.bytes())
             .with("lock", inputs.packages.lock.text())
             .with("wanted", serde_json::to_vec(wanted)?)
-            .with("already", crate::modules::list_text(already));
-        let folder = self.cache.step("modules", key.finish(), |folder| -> Result<()> {
-            let tree = self.kernel_files(inputs, kernel)?;
-            let selection = Catalogue::new(tree, &kernel.release).select(wanted, already)?;
-            keep(folder, "selection.json", &serde_json::to_vec(&selection)?)
-        })?;
-        Ok(serde_json::from_slice(&read(&folder.join("selection.json"))?)?)
+            .with("already", crate::modules::list_text(already))
+            .finish())
+    }
+
+    pub(super) fn initramfs_key(&self, inputs: &Inputs, modules: &Selection) -> Result<Digest> {
+        Ok(Key::new("initramfs", 1)
+            .with("builder", self.builder.bytes())
+            .with("lock", inputs.packages.lock.text())
+            .with("agent", inputs.agent_sha256.bytes())
+            .with("modules", serde_json::to_vec(modules)?)
+            .with("level", self.request.recipe.initramfs_level.to_string())
+            .finish())
     }
 
     pub(super) fn initramfs(
@@ -111,14 +148,9 @@ impl Build<'_> {
         modules: &Selection,
     ) -> Result<(Vec<u8>, Vec<FileRecord>)> {
         let level = self.request.recipe.initramfs_level;
-        let key = Key::new("initramfs", 1)
-            .with("builder", self.builder.bytes())
-            .with("lock", inputs.packages.lock.text())
-            .with("agent", inputs.agent_sha256.bytes())
-            .with("modules", serde_json::to_vec(modules)?)
-            .with("level", level.to_string());
+        let key = self.initramfs_key(inputs, modules)?;
         self.progress.step("initramfs", || {
-            let folder = self.cache.step("initramfs", key.finish(), |folder| -> Result<()> {
+            let folder = self.cache.step("initramfs", key, |folder| -> Result<()> {
                 let agent = read(&inputs.agent)?;
                 let files = self.kernel_files(inputs, kernel)?;
                 let tree = initramfs::tree(&agent, files, &kernel.release, modules)?;
@@ -161,18 +193,9 @@ impl Build<'_> {
         facts: &ImageFacts,
         modules: &Selection,
     ) -> Result<(Vec<u8>, verity::Tree, RootRecord)> {
-        let recipe = &self.request.recipe;
-        let key = Key::new("root", 3)
-            .with("builder", self.builder.bytes())
-            .with("lock", inputs.packages.lock.text())
-            .with("facts", serde_json::to_vec(facts)?)
-            .with("modules", serde_json::to_vec(modules)?)
-            .with("harden", format!("{:?}", recipe.module_loading))
-            .with("update-key", recipe.update_key.clone().unwrap_or_default())
-            .with("root", format!("{:?}", recipe.root))
-            .with("files", inputs.files_key().bytes());
+        let key = self.root_key(inputs, facts, modules)?;
         self.progress.step("root", || {
-            let folder = self.cache.step("root", key.finish(), |folder| -> Result<()> {
+            let folder = self.cache.step("root", key, |folder| -> Result<()> {
                 let (bytes, record) = self.make_root(inputs, kernel, facts, modules)?;
                 let tree = verity::tree(&bytes, &verity::Parameters::of(&bytes));
                 keep(folder, "root.squashfs", &bytes)?;
@@ -189,6 +212,20 @@ impl Build<'_> {
             let summary = format!("{}, {} files", progress::bytes(bytes.len() as u64), record.files.len());
             anyhow::Ok(((bytes, tree, record), summary))
         })
+    }
+
+    pub(super) fn root_key(&self, inputs: &Inputs, facts: &ImageFacts, modules: &Selection) -> Result<Digest> {
+        let recipe = &self.request.recipe;
+        Ok(Key::new("root", 3)
+            .with("builder", self.builder.bytes())
+            .with("lock", inputs.packages.lock.text())
+            .with("facts", serde_json::to_vec(facts)?)
+            .with("modules", serde_json::to_vec(modules)?)
+            .with("harden", format!("{:?}", recipe.module_loading))
+            .with("update-key", recipe.update_key.clone().unwrap_or_default())
+            .with("root", format!("{:?}", recipe.root))
+            .with("files", inputs.files_key().bytes())
+            .finish())
     }
 
     fn make_root(
@@ -242,12 +279,8 @@ impl Build<'_> {
 
     /// The compressed blocks of a large file, which are the same in every image that has it.
     fn blocks(&self, path: &str, bytes: &[u8], options: &squashfs::Options) -> Result<squashfs::Blocks> {
-        let key = Key::new("blocks", 1)
-            .with("sha256", Digest::of(bytes).bytes())
-            .with("level", options.level.to_string())
-            .with("block", options.block.to_string())
-            .with("zstd", zstd::zstd_safe::version_number().to_string());
-        let folder = self.cache.step("blocks", key.finish(), |folder| -> Result<()> {
+        let key = blocks_key(Digest::of(bytes), options.level, options.block);
+        let folder = self.cache.step("blocks", key, |folder| -> Result<()> {
             self.progress.say(&format!("compressing /{path}, {}", progress::bytes(bytes.len() as u64)));
             // The number of threads changes how long it takes, not what comes out; a test sets it to show that.
             let set = std::env::var("STEPPE_THREADS").ok().and_then(|text| text.parse().ok());

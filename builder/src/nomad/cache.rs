@@ -44,6 +44,11 @@ impl Cache {
         Ok(Self { dir })
     }
 
+    /// The group `group`, whether it is there or not, to look at.
+    pub(super) fn look(cache_dir: &Path, group: &str) -> Self {
+        Self { dir: cache_dir.join("nomad").join(group) }
+    }
+
     /// The program `name`, if it is there and still what it was.
     pub(super) fn find(&self, name: &str) -> Option<(PathBuf, Record)> {
         let program = self.dir.join(name);

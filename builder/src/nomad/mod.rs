@@ -132,6 +132,33 @@ pub fn obtain(request: &Request<'_>) -> Result<Obtained, NomadError> {
     }
 }
 
+/// The program that [`obtain`] would give without asking anybody and without keeping anything; nothing when it would have to.
+///
+/// # Errors
+/// As [`obtain`], for a program that is named.
+pub fn at_hand(request: &Request<'_>) -> Result<Option<Obtained>, NomadError> {
+    let kept = |group: &str, name: &str, source| {
+        let (program, record) = Cache::look(&request.cache_dir, group).find(name)?;
+        Some(from_record(program, &record, source, vec![]))
+    };
+    match &request.path {
+        Some(path) if Kind::of(path)? != Kind::Zip => local(path, request, NomadSource::Path, vec![]).map(Some),
+        Some(path) => Ok(kept("given", &digest(path)?.0.hex(), NomadSource::Path)),
+        None => {
+            let trust = trust(request)?;
+            let name = release::name(&request.version, request.architecture);
+            Ok(kept(trust.fingerprint().as_str(), &name, NomadSource::Release))
+        }
+    }
+}
+
+fn trust<'a>(request: &'a Request<'_>) -> Result<Trust<'a>, NomadError> {
+    Ok(match &request.key {
+        Some(path) => Trust::Named(Key::read(path)?),
+        None => Trust::Pinned { fingerprint: &request.signer, urls: &request.key_urls },
+    })
+}
+
 fn given(path: &Path, request: &Request<'_>) -> Result<Obtained, NomadError> {
     if Kind::of(path)? != Kind::Zip {
         return local(path, request, NomadSource::Path, vec![]);
@@ -160,10 +187,7 @@ fn official(request: &Request<'_>) -> Result<Obtained, NomadError> {
     if !program::is_version(&request.version) {
         return Err(NomadError::BadVersion(request.version.clone()));
     }
-    let trust = match &request.key {
-        Some(path) => Trust::Named(Key::read(path)?),
-        None => Trust::Pinned { fingerprint: &request.signer, urls: &request.key_urls },
-    };
+    let trust = trust(request)?;
     let cache = Cache::open(&request.cache_dir, trust.fingerprint().as_str())?;
     let release = Release {
         base_url: &request.base_url,

@@ -99,12 +99,17 @@ impl Release<'_> {
     }
 
     fn name(&self) -> String {
-        format!("nomad_{}_linux_{}", self.version, self.architecture.release_name())
+        name(self.version, self.architecture)
     }
 
     fn url(&self, file: &str) -> String {
         format!("{}/nomad/{}/{file}", self.base_url.trim_end_matches('/'), self.version)
     }
+}
+
+/// What the names of a release's files begin with, and the program in the cache.
+pub(super) fn name(version: &str, architecture: Architecture) -> String {
+    format!("nomad_{version}_linux_{}", architecture.release_name())
 }
 
 /// The digest of the file at `path`, and its length.
