@@ -134,7 +134,7 @@ pub struct Manifest {
     pub parts: Parts,
     /// Files that the build left.
     pub artefacts: Vec<Artefact>,
-    /// Packages that the image has files of.
+    /// Packages that it was made from; which of them it has files of is in the bills of materials.
     pub packages: Vec<Locked>,
     /// Files of the root.
     pub files: Vec<FileRecord>,

@@ -78,13 +78,11 @@ pub struct Sbom {
     pub components: Vec<Component>,
 }
 
-/// Packages that are on the boot partition, and so have no file in a list.
-const BOOT: [&str; 3] = ["systemd-boot-efi", "syslinux", "syslinux-common"];
-
 impl Sbom {
-    /// The list of the image that `manifest` describes; `agent` is the digest of its agent, `suite` that of its packages.
+    /// The list of the image that `manifest` describes. `boots` names the packages of which files boot it: they are in no file list.
+    /// `agent` is the digest of its agent, `suite` that of its packages.
     #[must_use]
-    pub fn new(manifest: &Manifest, suite: &str, agent: Digest) -> Self {
+    pub fn new(manifest: &Manifest, boots: &BTreeSet<&str>, suite: &str, agent: Digest) -> Self {
         let mut components = vec![nomad(manifest)];
         let used: BTreeSet<&str> = manifest
             .files
@@ -94,7 +92,7 @@ impl Sbom {
                 Origin::Package { name, .. } => Some(name.as_str()),
                 _ => None,
             })
-            .chain(BOOT)
+            .chain(boots.iter().copied())
             .collect();
         components.push(Component {
             kind: Kind::Agent,

@@ -207,3 +207,27 @@ fn a_dry_run_says_which_steps_will_run() {
     assert!(text.contains(&format!("{} to download", builder::progress::bytes(size))), "{text}");
     assert_eq!(plan(&[]), (String::new(), true));
 }
+
+/// Names of the packages in the bill of materials that boot what was built.
+fn boots(world: &World, more: &[&str]) -> Vec<String> {
+    let output = world.path("bill");
+    let built = world.build(&output, more);
+    assert!(built.status.success(), "{}", said(&built));
+    let text = fs::read(output.join("steppe-0.1.0-test-x86_64.cdx.json")).unwrap();
+    let bill: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let names = bill["components"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned());
+    names.filter(|name| ["isolinux", "syslinux", "systemd-boot-efi"].contains(&name.as_str())).collect()
+}
+
+#[test]
+fn a_bill_of_materials_has_what_boots_the_image_and_no_more() {
+    let world = World::new();
+    let none: [&str; 0] = [];
+    assert_eq!(boots(&world, &["--format", "netboot"]), none);
+    assert_eq!(boots(&world, &["--format", "update"]), ["systemd-boot-efi"]);
+    assert_eq!(boots(&world, &["--format", "raw,netboot"]), ["syslinux", "systemd-boot-efi"]);
+    assert_eq!(boots(&world, &["--format", "iso"]), ["isolinux", "syslinux", "systemd-boot-efi"]);
+    let recipe = fs::read_to_string(&world.recipe).unwrap();
+    fs::write(&world.recipe, format!("{recipe}bios = false\n")).unwrap();
+    assert_eq!(boots(&world, &["--format", "qcow2,iso"]), ["systemd-boot-efi"]);
+}

@@ -1,7 +1,8 @@
 //! What a build starts from: agent, Nomad, packages, module lists.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,6 +34,8 @@ pub(super) struct Inputs {
     pub(super) lists: ModuleLists,
     /// Files of the user's own, with their bytes.
     pub(super) files: Vec<(ExtraFile, Arc<[u8]>)>,
+    /// The packages of which files were taken that boot what is written.
+    pub(super) boots: RefCell<BTreeSet<&'static str>>,
 }
 
 impl Inputs {
@@ -74,7 +77,7 @@ impl Build<'_> {
             anyhow::Ok((packages, summary))
         })?;
         let lock = Lock { nomad: self.release(&nomad), ..packages.lock.clone() };
-        Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists, files })
+        Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists, files, boots: RefCell::default() })
     }
 
     /// The modules that the recipe asks for.

@@ -172,7 +172,7 @@ impl Build<'_> {
             initramfs: initrd_files,
             folder: PathBuf::new(),
         };
-        let sbom = Sbom::new(&written, &inputs.lock.suite, inputs.agent_sha256);
+        let sbom = Sbom::new(&written, &inputs.boots.borrow(), &inputs.lock.suite, inputs.agent_sha256);
         for (kind, suffix, text) in
             [(Kind::Spdx, "spdx.json", sbom::spdx(&sbom)), (Kind::CycloneDx, "cdx.json", sbom::cyclonedx(&sbom))]
         {

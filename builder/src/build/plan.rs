@@ -1,7 +1,12 @@
 //! What a build would do: its inputs and steps, what of them is in the cache, and the layout of its disk. Nothing is downloaded
 //! or written for it.
 
-use std::{cell::OnceCell, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    cell::{OnceCell, RefCell},
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+};
 
 use agent::facts::NomadSource;
 use anyhow::Result;
@@ -104,7 +109,8 @@ pub fn plan(request: &Request) -> Result<Plan> {
             let packages = packages::locked(recipe, lock, &cache);
             let lock = Lock { nomad: build.release(&nomad), ..packages.lock.clone() };
             let agent_sha256 = cache.digest(&agent)?;
-            build.steps(&Inputs { packages, agent: agent.clone(), agent_sha256, nomad, lock, lists, files })?
+            let boots = RefCell::default();
+            build.steps(&Inputs { packages, agent: agent.clone(), agent_sha256, nomad, lock, lists, files, boots })?
         }
         _ => (STEPS.map(|name| Step { name, cached: false }).to_vec(), false),
     };

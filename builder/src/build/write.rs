@@ -128,12 +128,13 @@ impl Build<'_> {
     pub(super) fn boot_files<const N: usize>(
         &self,
         inputs: &Inputs,
-        name: &str,
+        name: &'static str,
         paths: [&str; N],
     ) -> Result<[Vec<u8>; N]> {
         let package = inputs.packages.packages.iter().find(|package| package.locked.name == name);
         let package =
             package.with_context(|| format!("packages.names of the recipe lacks {name}, which boots the image"))?;
+        inputs.boots.borrow_mut().insert(name);
         let locked = &package.locked;
         let deb = Deb::read(&package.path, &locked.name, &locked.version, &|path| paths.contains(&path))?;
         let mut found = paths.map(|_| Vec::new());

@@ -50,7 +50,7 @@ fn manifest(source: NomadSource) -> Manifest {
 }
 
 fn sbom(source: NomadSource) -> Sbom {
-    Sbom::new(&manifest(source), "trixie", Digest::of(b"agent"))
+    Sbom::new(&manifest(source), &BTreeSet::from(["systemd-boot-efi"]), "trixie", Digest::of(b"agent"))
 }
 
 fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
