@@ -3,7 +3,8 @@
 //! ```text
 //! lock                      held by the one build that uses the cache
 //! packages/<sha256>.deb
-//! steps/<step>-<key>/...    made in a temporary directory beside it and renamed, so it is whole or absent
+//! steps/<step>-<key>/...    made in a temporary directory beside it and renamed, so it is whole or absent; with `sums.json`, by which
+//!                           what a power cut or anything else did to it later is noticed, and the step is done again
 //! digests.json              path, size, times, inode -> sha256
 //! apt/                      private directories of apt-get
 //! ```
@@ -26,6 +27,8 @@ use crate::content::Digest;
 
 /// What the name of a step's folder begins with while it is made.
 const MAKING: &str = ".making-";
+/// The digests of a step's files.
+const SUMS: &str = "sums.json";
 /// What the name of a package's folder begins with while it is downloaded.
 pub(crate) const GETTING: &str = ".get-";
 
@@ -136,10 +139,26 @@ impl Cache {
         self.folder.join("packages").join(format!("{sha256}.deb"))
     }
 
-    /// The folder with the result of a step, if the cache has it.
+    /// The folder with the result of a step, if the cache has it, and whole.
     #[must_use]
     pub fn done(&self, name: &str, key: Digest) -> Option<PathBuf> {
-        Some(self.folder.join("steps").join(folder_of(name, key))).filter(|folder| folder.is_dir())
+        let folder = self.folder.join("steps").join(folder_of(name, key));
+        let sums: BTreeMap<String, Digest> = serde_json::from_slice(&fs::read(folder.join(SUMS)).ok()?).ok()?;
+        let whole =
+            |(name, sum): (&String, &Digest)| self.digest(&folder.join(name)).is_ok_and(|digest| digest == *sum);
+        sums.iter().all(whole).then_some(folder)
+    }
+
+    /// Notes the digests of what was made in a folder.
+    fn sum(&self, folder: &Path) -> Result<(), CacheError> {
+        let mut sums = BTreeMap::new();
+        for entry in fs::read_dir(folder).map_err(|error| CacheError::read(folder, error))? {
+            let entry = entry.map_err(|error| CacheError::read(folder, error))?;
+            sums.insert(entry.file_name().to_string_lossy().into_owned(), self.digest(&entry.path())?);
+        }
+        let path = folder.join(SUMS);
+        let text = serde_json::to_vec(&sums).map_err(|error| CacheError::write(&path, error.into()))?;
+        fs::write(&path, text).map_err(|error| CacheError::write(&path, error))
     }
 
     /// The folder with the result of a step. When it is not there yet, `make` fills it.
@@ -163,6 +182,9 @@ impl Cache {
         };
         let temporary = tempfile::Builder::new().prefix(MAKING).tempdir_in(&steps).map_err(fail("make", &steps))?;
         make(temporary.path())?;
+        self.sum(temporary.path())?;
+        // One that is damaged.
+        let _ = fs::remove_dir_all(&done);
         fs::rename(temporary.keep(), &done).map_err(fail("write", &done))?;
         Ok(done)
     }
@@ -287,6 +309,29 @@ mod tests {
                 assert_eq!(fs::read_dir(folder.path().join("steps")).unwrap().count(), 1);
             }
         }
+    }
+
+    #[test]
+    fn a_damaged_result_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::new("t", 1).finish();
+        let mut made = 0;
+        for damage in [None, Some("f"), Some(SUMS), None] {
+            let cache = Cache::open(folder.path(), || ()).unwrap();
+            let path = cache.step("t", key, |folder| {
+                made += 1;
+                fs::write(folder.join("f"), "whole").map_err(|e| CacheError::write(folder, e))
+            });
+            let path = path.unwrap();
+            assert_eq!(fs::read_to_string(path.join("f")).unwrap(), "whole");
+            if let Some(name) = damage {
+                // As after a power cut: the name is there, the bytes are not.
+                fs::write(path.join(name), "").unwrap();
+                assert!(cache.done("t", key).is_none(), "{name}");
+            }
+            cache.save();
+        }
+        assert_eq!(made, 3);
     }
 
     #[test]

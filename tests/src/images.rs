@@ -90,13 +90,13 @@ impl Image {
         Ok(BootFiles::uefi(self.path(Kind::Raw)?, DiskFormat::Raw).with_disk_size(DISK_SIZE))
     }
 
-    /// The netboot pair, without the image's disk.
+    /// The netboot pair, without the image's disk. `more` is added to the command line.
     ///
     /// # Errors
     /// When one of the files is missing.
-    pub fn netboot(&self) -> anyhow::Result<BootFiles> {
-        let cmdline = format!("{} {CMDLINE}", self.text(Kind::NetbootCmdline)?);
-        Ok(BootFiles::kernel(self.path(Kind::Kernel)?, self.path(Kind::NetbootInitrd)?, cmdline))
+    pub fn netboot(&self, more: &str) -> anyhow::Result<BootFiles> {
+        let cmdline = format!("{} {CMDLINE} {more}", self.text(Kind::NetbootCmdline)?);
+        Ok(BootFiles::kernel(self.path(Kind::Kernel)?, self.path(Kind::NetbootInitrd)?, cmdline.trim()))
     }
 }
 

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             ("broken_user_data_is_named_by_line_and_a_fixed_seed_heals_it", broken_user_data),
             ("the_disk_boots_through_uefi_firmware_from_an_iso_seed", boots_by_uefi),
             ("the_netboot_pair_boots_with_its_state_on_a_blank_disk", boots_by_netboot),
+            ("a_node_without_any_disk_keeps_its_state_in_memory_when_it_is_told_to", state_in_memory),
             ("without_metadata_a_node_waits_and_goes_on_when_it_appears", waits_for_metadata),
             ("without_any_source_a_node_waits_and_goes_on_when_a_volume_is_plugged_in", waits_for_a_volume),
             ("a_state_disk_that_is_plugged_in_late_is_used_without_a_reboot", waits_for_a_state_disk),
@@ -113,7 +114,7 @@ fn boots_by_uefi((): &mut ()) -> anyhow::Result<()> {
 
 fn boots_by_netboot((): &mut ()) -> anyhow::Result<()> {
     let name = "server-vm-0";
-    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot()?).user_data(LONE_SERVER_DATA);
+    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot("")?).user_data(LONE_SERVER_DATA);
     spec.blank_disk = Some(2 << 30);
     spec.memory_mib = 512;
     let cluster = Cluster::start([spec])?;
@@ -124,6 +125,20 @@ fn boots_by_netboot((): &mut ()) -> anyhow::Result<()> {
     cluster.power_on(name)?;
     cluster.wait_console_after(name, mark, "READY role=server", cluster.limit(BOOT))?;
     ensure!(server_id(&cluster, name)? == id, "the blank disk did not keep the server's identity");
+    Ok(())
+}
+
+fn state_in_memory((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let boot = Image::find(Role::Server)?.netboot("steppe.state=tmpfs")?;
+    let mut spec = MachineSpec::new(name, boot).user_data(LONE_SERVER_DATA);
+    spec.memory_mib = 512;
+    let cluster = Cluster::start([spec])?;
+    cluster.wait_console(name, "state in memory", cluster.limit(BOOT))?;
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    let mounts = cluster.console_command(name, "mounts")?;
+    let state = mounts.lines().find(|line| line.split_whitespace().any(|word| word == "/state"));
+    ensure!(state.is_some_and(|line| line.contains("tmpfs")), "{mounts}");
     Ok(())
 }
 
@@ -171,7 +186,7 @@ fn waits_for_a_volume((): &mut ()) -> anyhow::Result<()> {
 /// Without the second look, Nomad would be held back until somebody presses the reset button.
 fn waits_for_a_state_disk((): &mut ()) -> anyhow::Result<()> {
     let name = "server-vm-0";
-    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot()?).user_data(LONE_SERVER_DATA);
+    let mut spec = MachineSpec::new(name, Image::find(Role::Server)?.netboot("")?).user_data(LONE_SERVER_DATA);
     spec.memory_mib = 512;
     spec.extra = ["-device", "pcie-root-port,id=socket,chassis=9"].map(Into::into).to_vec();
     let cluster = Cluster::start([spec])?;

@@ -66,7 +66,7 @@ fn every_format(scratch: &Path, role: Role) -> anyhow::Result<Manifest> {
     Ok(Manifest::read(&built.manifest)?)
 }
 
-/// Bytes of some files of a build, without holes.
+/// Bytes of some files of a build, of those that are a disk as it is without its holes.
 fn size(manifest: &Manifest, kinds: &[Kind]) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
 
@@ -74,7 +74,8 @@ fn size(manifest: &Manifest, kinds: &[Kind]) -> anyhow::Result<u64> {
         let path = manifest.path(*kind).with_context(|| format!("the build made no {kind:?}"))?;
         let data = fs::metadata(&path).with_context(|| format!("failed to look at {}", path.display()))?;
         // A block here has 512 bytes whatever the file system's have.
-        Ok(data.len().min(data.blocks() * 512))
+        let holes = matches!(kind, Kind::Raw | Kind::Vhd);
+        Ok(if holes { data.len().min(data.blocks() * 512) } else { data.len() })
     });
     sizes.sum()
 }
