@@ -5,6 +5,7 @@ mod agent;
 mod jobs;
 mod reads;
 mod serve;
+mod vars;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -181,9 +182,9 @@ fn known(request: &Request) -> bool {
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
         [".well-known", "jwks.json"] => true,
-        ["v1", "node" | "job" | "evaluation" | "allocation" | "deployment" | "acl", ..] => true,
+        ["v1", "node" | "job" | "evaluation" | "allocation" | "deployment" | "acl" | "var", ..] => true,
         ["v1", one] => {
-            ["nodes", "jobs", "evaluations", "allocations", "deployments", "regions", "namespaces", "search"]
+            ["nodes", "jobs", "evaluations", "allocations", "deployments", "regions", "namespaces", "search", "vars"]
                 .contains(one)
         }
         ["v1", "operator", rest @ ..] => matches!(

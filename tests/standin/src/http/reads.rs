@@ -42,11 +42,22 @@ pub(super) fn early(request: &Request) -> Option<Response> {
         ["operator", "raft", "peer"] => method == "DELETE",
         ["operator", "autopilot" | "scheduler", "configuration"] => get || request.writes(),
         ["allocation", _, "stop"] => request.writes(),
-        ["acl", ..] => true,
+        ["acl" | "var", ..] => true,
         ["operator", "snapshot"] => return Some(Response::error(501, "snapshots are not supported by the stand-in")),
         _ => get,
     };
     (!allowed).then(|| Response::error(405, "Invalid method"))
+}
+
+/// The index that a blocking read waits to see passed: of the one thing that it reads, or of everything.
+fn index_of(state: &State, request: &Request) -> u64 {
+    let parts = request.parts();
+    let one = match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["v1", "node", id] => state.nodes.get(*id).map(|node| node.modify_index),
+        ["v1", "var", path @ ..] => state.variables.get(&path.join("/")).map(|variable| variable.modify_index),
+        _ => None,
+    };
+    one.unwrap_or(state.index)
 }
 
 /// Answers a read, waiting first if it is a blocking one.
@@ -62,7 +73,7 @@ pub(super) async fn answer(server: &Arc<Server>, request: &Request) -> Response 
             .min(Duration::from_secs(600));
         let until = Instant::now() + wait + wait / 32;
         let mut changes = server.state.watch();
-        while server.state.read().index <= index {
+        while index_of(&server.state.read(), request) <= index {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(until) => break,
@@ -225,6 +236,8 @@ fn of_state(state: &State, parts: &[&str], request: &Request) -> Response {
             Some(alloc) => Response::json(&jobs::alloc(alloc)),
             None => bad_id(id, "alloc").unwrap_or_else(|| Response::error(404, "alloc not found")),
         },
+        ["vars"] => super::vars::list(state.variables.values(), prefix),
+        ["var", path @ ..] => super::vars::read(state.variables.get(&path.join("/"))),
         ["deployments"] => {
             Response::json(&sorted(state.deployments.values().filter(|one| one.id.starts_with(prefix)), |one| {
                 std::cmp::Reverse(one.create_index)

@@ -25,6 +25,7 @@ pub(super) async fn answer(server: &Arc<Server>, request: &Request) -> Response 
         ["v1", "job", id, "evaluate"] => evaluate(server, id).await,
         ["v1", "node", id, "eligibility"] => eligibility(server, id, request).await,
         ["v1", "node", id, "drain"] => drain(server, id, request).await,
+        ["v1", "var", path @ ..] => super::vars::write(server, &path.join("/"), request).await,
         ["v1", "allocation", id, "stop"] => stop(server, id).await,
         ["v1", "system", "gc"] => {
             server.decide(|state| Ok((garbage(state), Value::Null))).await.map(|(_, _)| Response::empty(200))

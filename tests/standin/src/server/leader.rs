@@ -87,6 +87,7 @@ impl Server {
             )
         };
         *self.deadlines() = nodes;
+        self.locks.begin(&self.state.read());
         if empty {
             let id = Uuid::new_v4().to_string();
             match self.write(vec![Change::Keyring(id.clone())]).await {
@@ -112,6 +113,11 @@ impl Server {
                 self.deadlines().insert(id, Instant::now() + MEMBERS);
             }
         }
+        let lost = self.decide(|state| {
+            let (changes, next) = self.locks.over(state);
+            Ok((changes, next))
+        });
+        let lock = lost.await.map_or_else(|_| Some(Instant::now() + MEMBERS), |(_, next)| next);
         let mut wait = Duration::from_secs(60);
         loop {
             let work = self.decide(|state| {
@@ -133,7 +139,7 @@ impl Server {
                 }
             }
         }
-        let first = self.deadlines().values().min().copied();
+        let first = self.deadlines().values().copied().chain(lock).min();
         let until = Instant::now() + wait;
         first.map_or(until, |first| first.min(until))
     }

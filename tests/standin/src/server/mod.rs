@@ -5,6 +5,7 @@ mod deploy;
 pub(crate) mod gossip;
 mod join;
 mod leader;
+mod locks;
 mod nodes;
 pub(crate) mod objects;
 mod place;
@@ -63,6 +64,8 @@ pub(crate) struct Server {
     deadlines: Mutex<HashMap<String, Instant>>,
     /// Since when each server has been healthy without interruption.
     stable: Mutex<HashMap<Uuid, (Instant, i64)>>,
+    /// The time of locks; only the leader keeps it.
+    pub(crate) locks: locks::Locks,
     /// Decisions are made one at a time.
     deciding: tokio::sync::Mutex<()>,
     /// Whether this leader has taken office.

@@ -286,6 +286,36 @@ pub(crate) struct Metric {
     pub(crate) coalesced_failures: u64,
 }
 
+/// A variable: values that jobs and operators keep in the servers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Variable {
+    /// Path.
+    pub(crate) id: String,
+    /// Values.
+    pub(crate) items: BTreeMap<String, String>,
+    /// Who alone may change it.
+    pub(crate) lock: Option<Lock>,
+    /// Unix nanoseconds.
+    pub(crate) create_time: i64,
+    /// Unix nanoseconds.
+    pub(crate) modify_time: i64,
+    /// Index of creation.
+    pub(crate) create_index: u64,
+    /// Index of the last change.
+    pub(crate) modify_index: u64,
+}
+
+/// A lock on a variable.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Lock {
+    /// What its holder proves itself by.
+    pub(crate) id: String,
+    /// How long it lives after a renewal, as it was said.
+    pub(crate) ttl: String,
+    /// How long nobody gets it after it was lost, as it was said.
+    pub(crate) delay: String,
+}
+
 /// The roll-out of one version of a service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

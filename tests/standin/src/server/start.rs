@@ -156,6 +156,7 @@ impl Server {
             contact,
             deadlines: Mutex::new(HashMap::new()),
             stable: Mutex::new(HashMap::new()),
+            locks: super::locks::Locks::default(),
             deciding: tokio::sync::Mutex::new(()),
             established: AtomicBool::new(false),
             wake: Notify::new(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::objects::{Alloc, Deployment, Eval, Node};
+use super::objects::{Alloc, Deployment, Eval, Node, Variable};
 use crate::job::spec::Job;
 
 /// One change. The leader decides, the state only stores: applying cannot fail.
@@ -38,6 +38,10 @@ pub(crate) enum Change {
     Deployment(Box<Deployment>),
     /// A deployment is forgotten.
     DropDeployment(String),
+    /// A variable is new or different.
+    Variable(Box<Variable>),
+    /// A variable is forgotten.
+    DropVariable(String),
 }
 
 /// What the servers agree on.
@@ -65,6 +69,9 @@ pub(crate) struct State {
     pub(crate) allocs: BTreeMap<String, Alloc>,
     /// Deployments by id.
     pub(crate) deployments: BTreeMap<String, Deployment>,
+    /// Variables by path.
+    #[serde(default)]
+    pub(crate) variables: BTreeMap<String, Variable>,
 }
 
 impl State {
@@ -113,6 +120,8 @@ impl State {
             }
             Change::AllocReport(alloc) => put!(self.allocs, alloc),
             Change::Deployment(deployment) => put!(self.deployments, deployment),
+            Change::Variable(variable) => put!(self.variables, variable),
+            Change::DropVariable(path) => drop(self.variables.remove(&path)),
             Change::DropNode(id) => drop(self.nodes.remove(&id)),
             Change::DropJob(id) => {
                 self.jobs.remove(&id);
