@@ -23,8 +23,8 @@ use nix::{
 pub(crate) use self::devices::device_mapper;
 pub use self::{
     devices::{
-        PartitionChange, change_partition, configure_loop, free_loop_device, identify_controller, resize_ext4,
-        set_label, set_watchdog,
+        PartitionChange, change_partition, configure_loop, free_loop_device, identify_controller, inherited,
+        resize_ext4, set_label, set_watchdog, stop_watchdog,
     },
     process::{Place, foreground, spawn},
 };

@@ -18,6 +18,7 @@ use super::{
     mounts::{self, Kernel},
     rootfs, stay,
     timeline::Timeline,
+    watchdog,
 };
 
 /// Whether `/` is still the kernel's own memory file system.
@@ -53,6 +54,7 @@ fn enter_root() -> Result<Infallible, EarlyError> {
     let spec = rootfs::spec(&cmdline, Path::new(paths::EMBEDDED_ROOT).exists())?;
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut devices = Devices::begin(&release);
+    watchdog::arm(&mut devices);
     timeline.mark("modules");
     fs::create_dir_all(paths::SYSROOT).map_err(|source| EarlyError::Directory { path: paths::SYSROOT, source })?;
     rootfs::mount(&spec, &mut devices, Path::new(paths::SYSROOT))?;
@@ -74,7 +76,8 @@ fn switch() -> Result<Infallible, EarlyError> {
     chdir(paths::SYSROOT).map_err(failed("enter it"))?;
     nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(failed("move it"))?;
     chroot(".").and_then(|()| chdir("/")).map_err(failed("change the root directory"))?;
-    let environment: [CString; 0] = [];
+    let environment: Vec<CString> =
+        watchdog::hand_over().and_then(|text| CString::new(text).ok()).into_iter().collect();
     execve(c"/sbin/init", &[c"/sbin/init"], &environment).map_err(failed("start /sbin/init"))
 }
 

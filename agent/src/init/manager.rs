@@ -34,7 +34,7 @@ use super::{
     trial::{self, Trial},
     uevent::Uevent,
     units::Units,
-    watchdog::Watchdog,
+    watchdog,
 };
 
 /// Signals that init reads. The kernel sends `SIGINT` for Ctrl-Alt-Del; hypervisors' tools send the others.
@@ -86,7 +86,6 @@ pub(super) struct Manager {
     reported: Vec<u8>,
     /// While this boot has to prove itself.
     trial: Option<Trial>,
-    watchdog: Option<Watchdog>,
 }
 
 /// Why the loop cannot begin.
@@ -111,7 +110,7 @@ impl Manager {
         units: Units,
         timeline: Timeline,
         held: Option<String>,
-        mut devices: Devices,
+        devices: Devices,
         trial: Option<Trial>,
     ) -> Result<Self, ManagerError> {
         let failed = |what| move |source| ManagerError::Kernel { what, source };
@@ -124,7 +123,6 @@ impl Manager {
             Notifications::bind(Path::new(paths::NOTIFY_SOCKET)).map_err(|source| ManagerError::Socket { source })?;
         let mut buttons = Vec::new();
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
-        let watchdog = Watchdog::of_machine(&mut devices, trial.is_some());
         Ok(Self {
             units,
             timeline,
@@ -141,7 +139,6 @@ impl Manager {
             request: None,
             reported: Vec::new(),
             trial,
-            watchdog,
         })
     }
 
@@ -159,8 +156,8 @@ impl Manager {
     /// Waits for the next thing to happen, until `limit` (a time, not a duration) at most, and deals with it.
     pub(super) fn step(&mut self, limit: Option<Duration>) {
         let trial = self.trial.as_ref().map(|trial| trial.deadline);
-        let watchdog = self.watchdog.as_ref().map(Watchdog::deadline);
-        let deadlines = [limit, self.units.deadline(), self.next_held_message, self.next_state, trial, watchdog];
+        let deadlines =
+            [limit, self.units.deadline(), self.next_held_message, self.next_state, trial, watchdog::deadline()];
         let deadline = deadlines.into_iter().flatten().min();
         if let Err(why) = self.arm(deadline) {
             warning!("failed to set the timer: {why}");
@@ -185,9 +182,7 @@ impl Manager {
         self.try_state();
         self.say_held();
         self.judge_trial();
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.stroke(sys::boottime());
-        }
+        watchdog::stroke(sys::boottime());
     }
 
     fn arm(&self, deadline: Option<Duration>) -> nix::Result<()> {
@@ -285,7 +280,10 @@ impl Manager {
                     }
                 }
             }
-            Message::Update(job) if job == BLESSED && sender == "bless" => self.trial = None,
+            Message::Update(job) if job == BLESSED && sender == "bless" => {
+                self.trial = None;
+                watchdog::proven();
+            }
             Message::Update(job) => self.start_job(&job),
             Message::Power(power) => self.ask(Request { power, by: sender.to_owned() }),
             Message::Start(name) | Message::Restart(name) if name == "nomad" && self.held.is_some() => {
@@ -383,7 +381,7 @@ impl Manager {
             }
         };
         tell(Signal::SIGSTOP);
-        match state::try_again(&mut self.devices) {
+        match watchdog::while_busy(|| state::try_again(&mut self.devices)) {
             Ok(()) => {
                 notice!("the state partition is there: Nomad may be started");
                 self.held = None;

@@ -6,9 +6,9 @@ use std::{fs::OpenOptions, io::Write as _, panic, thread, time::Duration};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::{cmdline::Cmdline, error};
+use crate::{cmdline::Cmdline, error, sys};
 
-use super::flush;
+use super::{flush, watchdog};
 
 /// Time between the message and the restart, for a person or a log collector to read it.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub(super) fn install() {
         if stays {
             error!("staying as it is, because the kernel command line says panic=0");
             loop {
-                thread::sleep(Duration::from_secs(3600));
+                watchdog::stroke(sys::boottime());
+                thread::sleep(PAUSE);
             }
         }
         error!("restarting in {} s", PAUSE.as_secs());

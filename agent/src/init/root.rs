@@ -20,6 +20,7 @@ use super::{
     timeline::Timeline,
     trial,
     units::Units,
+    watchdog,
 };
 
 /// Runs the stage; it ends with the machine, or stays and says why.
@@ -52,7 +53,12 @@ fn boot() -> Result<Infallible, RootError> {
     let mut devices = system_setup()?;
     let facts = ImageFacts::read(Path::new("/")).map_err(|why| error!("{why}")).ok();
     system::clock_not_before(facts.as_ref().map_or(0, |facts| facts.epoch));
-    let held = state::bring_up(&cmdline, &mut devices).map_err(|why| why.to_string()).err();
+    watchdog::adopt();
+    let on_trial = trial::is_on(&cmdline, &mut devices);
+    if !on_trial {
+        watchdog::proven();
+    }
+    let held = watchdog::while_busy(|| state::bring_up(&cmdline, &mut devices)).map_err(|why| why.to_string()).err();
     if let Some(why) = &held {
         error!("degraded: {why}");
     }
@@ -60,7 +66,7 @@ fn boot() -> Result<Infallible, RootError> {
     timeline.mark("state");
     let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
-    let trial = trial::begin(&cmdline, &mut devices);
+    let trial = on_trial.then(|| trial::begin(&cmdline));
     let unsettled = trial.is_none() && trial::is_unsettled();
     let mut manager = Manager::new(units, timeline, held, devices, trial)?;
     if unsettled {

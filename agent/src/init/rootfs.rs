@@ -17,6 +17,7 @@ use super::{
     modules::ModuleError,
     stay,
     verity::{self, RootHash, VerityError},
+    watchdog,
 };
 
 /// Time that a disk has to appear before the message becomes an error.
@@ -148,6 +149,7 @@ fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<Path
             }
             next_message += stay::REPEAT;
         }
+        watchdog::stroke(sys::boottime());
         devices.wait_for("block", next_message.saturating_sub(waited));
     }
 }

@@ -21,6 +21,7 @@ use super::{
     manager::{Request, wish},
     shutdown,
     timeline::seconds,
+    watchdog,
 };
 
 /// Time between two messages.
@@ -47,6 +48,7 @@ pub(super) fn forever(why: &dyn Display) -> ! {
             notice!("rebooting: the other slot of the disk holds a system that the boot loader may fall back to");
             finish(Power::Reboot);
         }
+        watchdog::stroke(sys::boottime());
         // Devices may have appeared since the last look.
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
         let left = next.saturating_sub(sys::boottime());

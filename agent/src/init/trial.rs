@@ -33,19 +33,21 @@ pub(super) struct Trial {
     pub(super) deadline: Duration,
 }
 
-/// Whether this boot is on trial. Remembers that it was made, and how the one before ended, on the state partition.
-pub(super) fn begin(cmdline: &Cmdline, devices: &mut Devices) -> Option<Trial> {
+/// Whether this boot is on trial.
+pub(super) fn is_on(cmdline: &Cmdline, devices: &mut Devices) -> bool {
+    cmdline.has(config::TRIAL) || booted(devices).is_some_and(|entry| entry.is_on_trial())
+}
+
+/// Begins a trial. Remembers that it was made on the state partition.
+pub(super) fn begin(cmdline: &Cmdline) -> Trial {
     let dir = Path::new(paths::STATE_DIR);
-    if !(cmdline.has(config::TRIAL) || booted(devices).is_some_and(|entry| entry.is_on_trial())) {
-        return None;
-    }
     let deadline = limit(cmdline);
     notice!("this system is on trial: unless it is blessed within {} s, the other slot boots", deadline.as_secs());
     if let Some(record) = Record::read(dir) {
         let record = Record { outcome: Outcome::Trial, tries: record.tries + 1, why: String::new(), ..record };
         remember(&record, dir);
     }
-    Some(Trial { deadline })
+    Trial { deadline }
 }
 
 /// Whether the last update did not end in a trial that was blessed, though this boot is not one.

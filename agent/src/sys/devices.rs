@@ -1,6 +1,10 @@
 //! Requests to drivers and file systems: loop devices, device-mapper, partitions, ext4, NVMe, watchdogs.
 
-use std::{fs::File, os::fd::AsRawFd as _, time::Duration};
+use std::{
+    fs::File,
+    os::fd::{AsRawFd as _, FromRawFd as _},
+    time::Duration,
+};
 
 use nix::libc;
 
@@ -14,6 +18,7 @@ mod ioctls {
     nix::ioctl_write_ptr!(set_fs_label, 0x94, 50, [u8; 256]);
     nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
     nix::ioctl_readwrite!(set_watchdog, b'W', 6, i32);
+    nix::ioctl_read!(watchdog_options, b'W', 4, i32);
 }
 
 /// `struct loop_info64` of `linux/loop.h`.
@@ -159,6 +164,29 @@ pub fn set_watchdog(watchdog: &File, timeout: Duration) -> nix::Result<Duration>
     // SAFETY: the kernel reads and writes one `int`, which lives through the call.
     unsafe { ioctls::set_watchdog(watchdog.as_raw_fd(), &raw mut seconds) }?;
     Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Stops a watchdog (`WDIOC_SETOPTIONS` with `WDIOS_DISABLECARD`).
+///
+/// # Errors
+/// Those of the call; `EBUSY` when the driver was told never to stop.
+pub fn stop_watchdog(watchdog: &File) -> nix::Result<()> {
+    let mut disable = 1;
+    // SAFETY: the kernel reads one `int`, which lives through the call, whatever direction the number of the call has.
+    unsafe { ioctls::watchdog_options(watchdog.as_raw_fd(), &raw mut disable) }.map(drop)
+}
+
+/// The open device behind a descriptor that the program before this one, in the same process, left open for it; not left open for
+/// the programs that this one starts. `None` when it is none.
+#[must_use]
+pub fn inherited(descriptor: i32) -> Option<File> {
+    if descriptor <= 2 {
+        return None;
+    }
+    // SAFETY: `fcntl` with a number that is no descriptor fails and does nothing else.
+    let found = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: the descriptor is open, and by agreement with the program before nothing else in this one owns it.
+    (found == 0).then(|| unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// Grows the mounted ext4 file system that `dir` is on to `blocks` blocks (`EXT4_IOC_RESIZE_FS`).
