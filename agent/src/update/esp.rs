@@ -17,6 +17,9 @@ use crate::slots::{
     entry::Entry,
 };
 
+/// What the name of a text ends with that is not in its place yet.
+pub(super) const PART: &str = ".new";
+
 /// The mounted partition.
 #[derive(Debug)]
 pub struct Esp {
@@ -119,7 +122,7 @@ impl Esp {
         if fs::read_to_string(self.path(path)).is_ok_and(|old| old == text) {
             return Ok(());
         }
-        let part = format!("{path}.new");
+        let part = format!("{path}{PART}");
         let mut file = self.create(&part)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|source| EspError::File {
             what: "write",

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The file under which the UKI is written before it gets its name as a boot entry.
-const UKI_PART: &str = "EFI/Linux/update.part";
+pub(super) const UKI_PART: &str = "EFI/Linux/update.part";
 /// Bytes that are read back at a time.
 const PIECE: usize = 1 << 16;
 

@@ -9,6 +9,7 @@
 
 pub mod channel;
 pub mod esp;
+pub mod fat;
 pub mod install;
 pub mod manifest;
 pub mod place;

@@ -3,18 +3,21 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::ExitCode,
 };
 
 use nix::{
-    fcntl::{PosixFadviseAdvice, posix_fadvise},
+    fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise},
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
 use super::{
     esp::{Esp, EspError},
+    fat::{self, FatError},
     install::{Installer, Own, UpdateError},
     manifest::unhex,
     place::{self, Place, PlaceError},
@@ -38,6 +41,8 @@ use crate::{
 
 /// Where the ESP is mounted, for this process alone.
 const ESP: &str = "/run/steppe/esp";
+/// Held by the job that works on it.
+const LOCK: &str = "/run/steppe/esp.lock";
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
@@ -237,15 +242,34 @@ fn with_esp<T>(disk: &Disk, place: &Place, work: impl FnOnce(Esp) -> Result<T, R
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(failed("take the mounts apart"))?;
     fs::create_dir_all(ESP).map_err(system("make a directory for the EFI system partition"))?;
     let node = disk.partition_node(place.esp.number);
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // A power cut can leave a file of the idle slot whose clusters are not in the table. It is deleted before anything is written, and
-    // the kernel, which says what it finds, must not take that for a reason to write no more.
+    let _alone = alone()?;
+    match check(&node, place) {
+        Ok(report) if report == fat::Report::default() => {}
+        Ok(report) => notice!("the boot partition is in order again after a power cut: {report}"),
+        // The kernel may still be able to use it, and says so otherwise.
+        Err(why) => warning!("{why}"),
+    }
+    // A renaming makes the new name before it takes the old one away, on the medium as well.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_DIRSYNC;
+    // What is damaged and was left so must not keep the kernel from writing what is not.
     mount(Some(&node), ESP, Some("vfat"), flags, Some("umask=0077,errors=continue"))
         .map_err(failed("mount the EFI system partition"))?;
     let done = work(Esp::at(ESP.into()));
     // Waits until everything is on the medium.
     let unmounted = umount2(ESP, MntFlags::empty()).map_err(failed("unmount the EFI system partition"));
     done.and_then(|done| unmounted.map(|()| done))
+}
+
+/// Waits until no other job is at work on the partition; they are few, and only an update takes long.
+fn alone() -> Result<Flock<File>, RunError> {
+    let file = File::create(LOCK).map_err(system("make a lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| system("get a lock")(why.into()))
+}
+
+/// Puts the partition in order. The kernel lends it to nobody else meanwhile.
+fn check(node: &Path, place: &Place) -> Result<fat::Report, FatError> {
+    let device = File::options().read(true).write(true).custom_flags(libc::O_EXCL).open(node)?;
+    fat::check(&mut Medium(device), place::size(&place.esp, place.sector), place.running.other())
 }
 
 /// The disk. After `flush` the kernel's copies are gone, so that what is read is what the medium holds.
