@@ -12,7 +12,11 @@ use std::{
 };
 
 use builder::{content::Digest, lock::Lock};
-use common::{World, said};
+use common::{
+    World,
+    nomad_fixture::{Reply, Server},
+    said,
+};
 
 /// Names in a folder, hidden ones too; none when there is no folder.
 fn names(folder: &Path) -> Vec<String> {
@@ -97,6 +101,31 @@ fn a_damaged_package_is_fetched_again_or_named() {
     assert_eq!(built.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("failed to read package {}", world.cache().display())), "{text}");
     assert_eq!(names(&world.path("other")), Vec::<String>::new());
+}
+
+/// A mirror may have any bytes: without the archive's signature none of them are taken.
+#[test]
+fn a_mirror_without_the_archives_signature_is_named_and_not_believed() {
+    let world = World::new();
+    let output = world.path("out");
+    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
+    let package = Lock::parse("lock", &text).unwrap().package("e2fsprogs").unwrap().clone();
+    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let server = Server::start();
+    let release = "Suite: trixie\nCodename: trixie\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n";
+    for name in ["InRelease", "Release", "Release.gpg"] {
+        server.set(&format!("/debian/dists/trixie/{name}"), Reply::Body(release.into()));
+    }
+    let mirror = format!("{}/debian", server.url());
+    let built = world.build(&output, &["--mirror", &mirror]);
+    let said = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{mirror} are not signed by Debian")) && said.contains("--mirror"), "{said}");
+    assert!(!path.exists() && names(&output).is_empty(), "{said}");
+    fs::write(&path, whole).unwrap();
+    works(&world, &output);
 }
 
 #[test]
