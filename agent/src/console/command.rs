@@ -18,6 +18,8 @@ pub enum Command {
         unit: String,
         /// How many.
         lines: usize,
+        /// Of the boot before this one.
+        previous: bool,
     },
     /// What the node was told to be.
     Plan,
@@ -58,6 +60,7 @@ pub const HELP: &str = "\
 status             role, name, addresses, Nomad, what is awaited, findings, boot phases
 log UNIT [N]       the last N lines of a unit's output: nomad, node, ...
 log kernel [N]     the last N lines of the kernel's log, where init and node write
+log --previous ... the same of the boot before this one; with the kernel's last words when it died
 plan               what this node was told to be
 ps                 what runs, besides the kernel's threads
 ports              what listens
@@ -77,17 +80,22 @@ poweroff           stop everything and switch off
 /// # Errors
 /// When it is no command.
 pub fn parse(line: &str) -> Result<Command, CommandError> {
-    const LOG: &str = "log UNIT [N]";
+    const LOG: &str = "log [--previous] UNIT [N]";
+    let log = |words: &[String], previous| {
+        let (unit, lines) = match words {
+            [unit] => (unit.clone(), DEFAULT_LINES),
+            [unit, lines] => (unit.clone(), lines.parse().map_err(|_| CommandError::Usage(LOG))?),
+            [] if previous => ("kernel".to_owned(), DEFAULT_LINES),
+            _ => return Err(CommandError::Usage(LOG)),
+        };
+        Ok(Command::Log { unit, lines, previous })
+    };
     let words = split(line)?;
     let Some((name, rest)) = words.split_first() else { return Ok(Command::Nothing) };
     match (name.as_str(), rest) {
         ("nomad", arguments) => Ok(Command::Nomad(arguments.to_vec())),
-        ("log", [unit]) => Ok(Command::Log { unit: unit.clone(), lines: DEFAULT_LINES }),
-        ("log", [unit, lines]) => {
-            let lines = lines.parse().map_err(|_| CommandError::Usage(LOG))?;
-            Ok(Command::Log { unit: unit.clone(), lines })
-        }
-        ("log", _) => Err(CommandError::Usage(LOG)),
+        ("log", [flag, rest @ ..]) if flag == "--previous" => log(rest, true),
+        ("log", rest) => log(rest, false),
         ("update", [source]) if !source.starts_with('-') => Ok(Command::Update(format!("update {source}"))),
         ("update", [flag, source]) if flag == "--older" => Ok(Command::Update(format!("update {flag} {source}"))),
         ("update", _) => Err(CommandError::Usage("update [--older] FILE|URL")),
@@ -154,11 +162,14 @@ mod tests {
     fn commands() {
         assert_eq!(parse("  "), Ok(Command::Nothing));
         assert_eq!(parse("status\n"), Ok(Command::Status));
-        assert_eq!(parse("log nomad 5"), Ok(Command::Log { unit: "nomad".into(), lines: 5 }));
         assert_eq!(parse("rollback"), Ok(Command::Update("rollback".into())));
         assert_eq!(parse("update --older /opt/x"), Ok(Command::Update("update --older /opt/x".into())));
         assert_eq!(parse("update --force x").unwrap_err().to_string(), "usage: update [--older] FILE|URL");
-        assert_eq!(parse("log kernel"), Ok(Command::Log { unit: "kernel".into(), lines: DEFAULT_LINES }));
+        assert_eq!(parse("log nomad 5"), Ok(Command::Log { unit: "nomad".into(), lines: 5, previous: false }));
+        let kernel = |lines, previous| Ok(Command::Log { unit: "kernel".into(), lines, previous });
+        assert_eq!(parse("log kernel"), kernel(DEFAULT_LINES, false));
+        assert_eq!(parse("log --previous"), kernel(DEFAULT_LINES, true));
+        assert_eq!(parse("log --previous kernel 9"), kernel(9, true));
         let words = ["job", "status", "-verbose", "example"].map(str::to_owned).to_vec();
         assert_eq!(parse("nomad job status -verbose example"), Ok(Command::Nomad(words)));
     }
@@ -166,8 +177,9 @@ mod tests {
     #[test]
     fn mistakes_are_explained() {
         assert_eq!(parse("shutdown now").unwrap_err().to_string(), "there is no command \"shutdown\": type help");
-        assert_eq!(parse("log").unwrap_err().to_string(), "usage: log UNIT [N]");
-        assert_eq!(parse("log nomad many").unwrap_err().to_string(), "usage: log UNIT [N]");
+        for wrong in ["log", "log nomad many", "log --previous a 1 b"] {
+            assert_eq!(parse(wrong).unwrap_err().to_string(), "usage: log [--previous] UNIT [N]");
+        }
         assert_eq!(parse("reboot now").unwrap_err().to_string(), "usage: reboot");
         assert_eq!(parse("nomad 'x").unwrap_err().to_string(), "the quotation mark ' is not closed");
     }

@@ -78,7 +78,7 @@ fn answer(terminal: &mut Terminal, line: &str) -> io::Result<()> {
             let text = show::status(&hostname(), facts.as_ref(), init.as_ref(), node.as_ref());
             terminal.show(&(text + &show::system(facts.as_ref(), place::running(Path::new("/sys")), update.as_ref())))
         }
-        Ok(Command::Log { unit, lines }) => terminal.show(&log_of(&unit, lines)),
+        Ok(Command::Log { unit, lines, previous }) => terminal.show(&log_of(&unit, lines, previous)),
         Ok(Command::Plan) => match fs::read_to_string(paths::PLAN) {
             Ok(text) => terminal.show(&(text.trim_end().to_owned() + "\n")),
             Err(why) if why.kind() == io::ErrorKind::NotFound => terminal.show("there is no plan yet\n"),
@@ -120,25 +120,28 @@ fn read<T: DeserializeOwned>(path: &str) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn log_of(unit: &str, count: usize) -> String {
-    let lines = if unit == "kernel" {
+fn log_of(unit: &str, count: usize, previous: bool) -> String {
+    let dir = if previous { Path::new(paths::STATE_DIR).join("log/previous") } else { paths::LOG_DIR.into() };
+    let lines = if unit == "kernel" && !previous {
         match kmsg::read() {
             Ok(mut lines) => lines.split_off(lines.len().saturating_sub(count)),
             Err(why) => return format!("failed to read /dev/kmsg: {why}\n"),
         }
     } else {
-        let known = units();
+        let mut known = units(&dir);
         if !known.iter().any(|name| name == unit) {
-            return format!("there is no log of {unit:?}: there is kernel, {}\n", known.join(", "));
+            known.extend((!previous).then(|| "kernel".to_owned()));
+            let which = if previous { " of the previous boot" } else { "" };
+            return format!("there is no log of {unit:?}{which}: there is {}\n", known.join(", "));
         }
-        output::tail(&Path::new(paths::LOG_DIR).join(format!("{unit}.log")), count)
+        output::tail(&dir.join(format!("{unit}.log")), count)
     };
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The units that have printed something.
-fn units() -> Vec<String> {
-    let entries = fs::read_dir(paths::LOG_DIR).into_iter().flatten().flatten();
+fn units(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned())).collect();
     names.sort();

@@ -19,24 +19,53 @@ pub fn line(record: &[u8]) -> Option<String> {
     Some(format!("[{:>5}.{:06}] {text}", micros / 1_000_000, micros % 1_000_000))
 }
 
+/// The kernel's log, read from its beginning on.
+#[derive(Debug)]
+pub struct Kmsg(File);
+
+impl Kmsg {
+    /// Begins with the oldest line that the log holds.
+    ///
+    /// # Errors
+    /// When `/dev/kmsg` cannot be opened.
+    pub fn open() -> io::Result<Self> {
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").map(Self)
+    }
+
+    /// The next line; none when there is no more for now.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<String>> {
+        let mut buffer = [0_u8; 8192];
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(size) => {
+                    if let Some(line) = line(&buffer[..size]) {
+                        return Ok(Some(line));
+                    }
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                // Records were overwritten before they were read: the next read goes on behind them.
+                Err(why) if why.raw_os_error() == Some(libc::EPIPE) || why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(why),
+            }
+        }
+    }
+}
+
 /// Everything that the kernel's log holds now, oldest first.
 ///
 /// # Errors
 /// When `/dev/kmsg` cannot be read.
 pub fn read() -> io::Result<Vec<String>> {
-    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+    let mut log = Kmsg::open()?;
     let mut lines = Vec::new();
-    let mut buffer = [0_u8; 8192];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(lines),
-            Ok(size) => lines.extend(line(&buffer[..size])),
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(lines),
-            // Records were overwritten while they were read: the next read goes on behind them.
-            Err(why) if why.raw_os_error() == Some(libc::EPIPE) || why.kind() == io::ErrorKind::Interrupted => {}
-            Err(why) => return Err(why),
-        }
+    while let Some(line) = log.next_line()? {
+        lines.push(line);
     }
+    Ok(lines)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use super::{
     button::{self, Button},
     devices::Devices,
     listener::{Notifications, Strangers},
+    previous::{self, Keeper},
     root, state, stay, sysctl, system,
     timeline::Timeline,
     trial::{self, Trial},
@@ -81,6 +82,8 @@ pub(super) struct Manager {
     next_held_message: Option<Duration>,
     /// When to look for the state again: soon after a disk appeared.
     next_state: Option<Duration>,
+    /// Keeps the logs, once there is a state partition.
+    pub(super) keeper: Option<Keeper>,
     nomad_wanted: bool,
     request: Option<Request>,
     reported: Vec<u8>,
@@ -135,6 +138,7 @@ impl Manager {
             held,
             next_held_message: None,
             next_state: None,
+            keeper: None,
             nomad_wanted: false,
             request: None,
             reported: Vec::new(),
@@ -385,6 +389,7 @@ impl Manager {
             Ok(()) => {
                 notice!("the state partition is there: Nomad may be started");
                 self.held = None;
+                self.keeper = previous::begin();
                 (self.nomad_wanted, self.next_held_message) = (false, None);
                 let kept = Path::new(paths::STATE_DIR).join("machine-id");
                 if let Err(why) = system::machine_id(&kept, Path::new("/etc")) {

@@ -2,9 +2,11 @@
 //!
 //! The first stage runs in the initramfs ([`early`]): modules, the root, switch. The second runs in the root
 //! ([`root`]): mounts, the state partition ([`state`]), units ([`units`], [`supervise`]), and at the end the
-//! [`shutdown`]. One thread, one loop ([`manager`]), no async; the only waiter for children.
+//! [`shutdown`]. One thread, one loop ([`manager`]), no async; the only waiter for children. The logs have a thread of
+//! their own ([`previous`]).
 
 pub mod button;
+pub mod crash;
 mod devices;
 pub mod disks;
 pub(crate) mod dm;

@@ -73,6 +73,7 @@ pub const ROOT: &[Entry] = &[
     if_there("mqueue", "/dev/mqueue", NO_EXEC, ""),
     if_there("securityfs", "/sys/kernel/security", NO_EXEC, ""),
     if_there("bpf", "/sys/fs/bpf", NO_EXEC, "mode=0700"),
+    if_there("pstore", "/sys/fs/pstore", NO_EXEC, ""),
     if_there("tracefs", "/sys/kernel/tracing", NO_EXEC, "mode=0700"),
     if_there("efivarfs", "/sys/firmware/efi/efivars", NO_EXEC, ""),
 ];

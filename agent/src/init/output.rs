@@ -53,7 +53,7 @@ impl UnitLog {
     }
 
     /// Appends; the file is opened when the unit says something for the first time.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.size >= CAP {
             self.file = None;
             fs::rename(&self.path, older(&self.path))?;
@@ -70,6 +70,11 @@ impl UnitLog {
         self.size += bytes.len() as u64;
         self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
         Ok(())
+    }
+
+    /// Waits until the disk has what was appended.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
 }
 

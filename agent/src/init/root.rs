@@ -16,7 +16,7 @@ use super::{
     etc,
     manager::{self, Manager, ManagerError},
     mounts::{self, Kernel, MountError},
-    shutdown, state, stay, sysctl, system,
+    previous, shutdown, state, stay, sysctl, system,
     timeline::Timeline,
     trial,
     units::Units,
@@ -59,9 +59,13 @@ fn boot() -> Result<Infallible, RootError> {
         watchdog::proven();
     }
     let held = watchdog::while_busy(|| state::bring_up(&cmdline, &mut devices)).map_err(|why| why.to_string()).err();
-    if let Some(why) = &held {
-        error!("degraded: {why}");
-    }
+    let keeper = match &held {
+        Some(why) => {
+            error!("degraded: {why}");
+            None
+        }
+        None => previous::begin(),
+    };
     tell("make the machine id", system::machine_id(&Path::new(paths::STATE_DIR).join("machine-id"), Path::new("/etc")));
     timeline.mark("state");
     let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
@@ -69,6 +73,7 @@ fn boot() -> Result<Infallible, RootError> {
     let trial = on_trial.then(|| trial::begin(&cmdline));
     let unsettled = trial.is_none() && trial::is_unsettled();
     let mut manager = Manager::new(units, timeline, held, devices, trial)?;
+    manager.keeper = keeper;
     if unsettled {
         manager.start_job(update::SETTLE);
     }

@@ -10,12 +10,11 @@ use nix::{
     unistd::{Pid, sync},
 };
 
-use crate::{error, notice, notify::Power, paths, sys, warning};
+use crate::{error, notice, notify::Power, sys, warning};
 
 use super::{
-    kmsg,
     manager::{Manager, Request},
-    previous, processes, stay,
+    processes, stay,
     timeline::seconds,
     unmount,
 };
@@ -41,7 +40,9 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     manager.report();
     let mode = mode(request.power);
     watchdog(mode);
-    save_log();
+    if let Some(keeper) = manager.keeper.take() {
+        keeper.finish();
+    }
     let begin = sys::boottime();
     let busy = unmount::all();
     for target in &busy {
@@ -117,8 +118,8 @@ fn wait(manager: &mut Manager, limit: Duration, done: impl Fn(&Manager) -> bool)
     true
 }
 
-/// Ends the machine after [`LAST`], whatever the calls on the disks do. The one thread of init besides its own: it
-/// starts when no process is started any more.
+/// Ends the machine after [`LAST`], whatever the calls on the disks do. A thread besides init's own, as the keeper of the
+/// logs is: it starts when no process is started any more.
 fn watchdog(mode: RebootMode) {
     let watch = move || {
         thread::sleep(LAST);
@@ -127,14 +128,5 @@ fn watchdog(mode: RebootMode) {
     };
     if let Err(why) = thread::Builder::new().name("watchdog".into()).spawn(watch) {
         warning!("shutdown: no watchdog: {why}");
-    }
-}
-
-fn save_log() {
-    let kernel = kmsg::read().unwrap_or_default();
-    let dir = Path::new(paths::STATE_DIR).join("log/previous");
-    match previous::save(&kernel, Path::new(paths::LOG_DIR), &dir) {
-        Ok(()) => notice!("shutdown: log saved to {}", dir.display()),
-        Err(why) => warning!("shutdown: failed to save the log to {}: {why}", dir.display()),
     }
 }

@@ -79,8 +79,8 @@ pub fn spawn(spec: &UnitSpec, place: Place) -> io::Result<i32> {
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
         if confined.is_some() { filter() } else { Ok(()) }
     };
-    // SAFETY: between fork and exec the closure only makes system calls on values made before the fork. The parent has
-    // one thread, so no lock can be held by another.
+    // SAFETY: between fork and exec the closure only makes system calls on values made before the fork. It takes no lock
+    // and allocates nothing, since another thread of the parent may be doing so.
     unsafe { command.pre_exec(setup) };
     // Dropping the handle neither kills nor waits.
     command.spawn().map(|child| child.id().cast_signed())

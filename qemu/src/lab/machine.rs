@@ -34,6 +34,9 @@ impl MachineNic {
     }
 }
 
+/// What the systemd stub from version 254 on appends to the command line in the unified kernel image.
+const STUB_CMDLINE: &str = "io.systemd.stub.kernel-cmdline-extra=";
+
 /// A machine, on or off. It keeps its disks and its console over power cycles.
 #[derive(Debug)]
 pub struct Machine {
@@ -255,8 +258,12 @@ impl Machine {
             }
             BootMethod::Uefi => {
                 if tcg {
-                    // The systemd stub from version 254 on appends this to the command line in the unified kernel image.
-                    smbios.oem.push(format!("io.systemd.stub.kernel-cmdline-extra={}", clock_arguments()));
+                    let words = clock_arguments();
+                    // It reads the first one only.
+                    match smbios.oem.iter_mut().find(|text| text.starts_with(STUB_CMDLINE)) {
+                        Some(text) => *text = format!("{text} {words}"),
+                        None => smbios.oem.push(format!("{STUB_CMDLINE}{words}")),
+                    }
                 }
                 Boot::Uefi(Firmware::for_machine(self.directory.join("efivars.fd"))?)
             }
