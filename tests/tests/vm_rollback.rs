@@ -1,0 +1,165 @@
+//! Bad updates, which end in the system from before, and power cuts in the middle of good ones.
+
+use std::{
+    env,
+    hash::{BuildHasher as _, RandomState},
+    process::{Command, ExitCode},
+    thread,
+    time::Instant,
+};
+
+use agent::{facts::Role, slots::Slot};
+use anyhow::{Context as _, anyhow, ensure};
+use qemu::{MachineSpec, vm::Mark};
+use tests::{
+    cluster::leads,
+    esp::Esp,
+    node::{BOOT, INSTALL, INSTALLED, Node},
+    suite,
+    update::{NEW, OLD, Updates},
+};
+
+const NAME: &str = "server-vm-0";
+
+fn main() -> ExitCode {
+    suite::run(
+        || Updates::make(Role::Server),
+        &[
+            ("bios_and_uefi_fall_back_from_bad_updates_and_say_why", bad_updates),
+            ("power_cuts_at_any_moment_of_an_update_leave_a_whole_system", power_cuts),
+        ],
+    )
+}
+
+/// Two machines at a time: most of it is waiting.
+fn bad_updates(updates: &mut Updates) -> anyhow::Result<()> {
+    let updates = &*updates;
+    thread::scope(|scope| {
+        let uefi = scope.spawn(|| bad(updates, updates.uefi(NAME), "uefi", 3).context("by UEFI"));
+        let bios = bad(updates, updates.bios(NAME), "bios", 1).context("by BIOS");
+        bios.and(uefi.join().map_err(|_| anyhow!("by UEFI: panic"))?)
+    })
+}
+
+/// Bad updates of a machine whose boot loader gives each this many tries.
+fn bad(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyhow::Result<()> {
+    let lone = Node::lone(spec)?;
+    // Each machine has files of its own.
+    let file = format!("{firmware}.update");
+    lone.machine().console().allow("Kernel panic - not syncing");
+    let after = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+
+    if tries == 1 {
+        // Not for this machine: nothing happens at all.
+        let mark = lone.begin(updates.file(&file, |manifest| manifest.role = Role::Client)?)?;
+        lone.wait(mark, "update failed: the update is for role client", INSTALL)?;
+
+        // An agent that hangs: the watchdog, here the kernel's own timer, ends it.
+        let mark = lone.begin(updates.hanging(&file)?)?;
+        lone.installed(mark)?;
+        let mark = lone.reboot()?;
+        lone.wait(mark, "the kernel's timer restarts this machine when it hangs for 60 s", BOOT)?;
+        lone.wait(mark, "softdog: Initiating system reboot", 4 * BOOT)?;
+        lone.falls_back(mark, "without a word", &after)?;
+    }
+
+    // A kernel that panics: it has no first program, and no root that it could find by itself.
+    lone.install(updates.file(&file, |manifest| manifest.cmdline += " rdinit=/none")?)?;
+    let mark = all_tries_but_one(&lone, lone.reboot()?, tries, "Kernel panic - not syncing")?;
+    lone.wait(mark, "Kernel panic - not syncing", 2 * BOOT)?;
+    lone.falls_back(mark, "without a word", &after)?;
+
+    // Nomad never gets as far as being healthy.
+    lone.install(updates.file(&file, |manifest| manifest.cmdline += " steppe.platform=ec2 steppe.trial=20")?)?;
+    let mark = all_tries_but_one(&lone, lone.reboot()?, tries, "phase initramfs")?;
+    lone.wait(mark, "the trial failed: not blessed within 20 s", 3 * BOOT)?;
+    lone.falls_back(mark, "not blessed within 20 s; node", &after)?;
+
+    // A byte of the root that is not the one that was signed.
+    lone.install(updates.file(&file, |_| {})?)?;
+    lone.power_off()?;
+    let partitions = &updates.manifest().partitions;
+    let root = partitions.iter().find(|partition| partition.name == Slot::B.root_label()).context("no slot b")?;
+    damage(&lone, root.start)?;
+    let mark = lone.mark();
+    lone.cluster.power_on(NAME)?;
+    let mark = all_tries_but_one(&lone, mark, tries, "phase initramfs")?;
+    lone.wait(mark, "dm-verity device corrupted", 2 * BOOT)?;
+    lone.falls_back(mark, "without a word", &after)
+}
+
+/// Ends the tries of an entry at a line, as a person at the reset button would, until one is left.
+fn all_tries_but_one(lone: &Node, mut mark: Mark, tries: u32, line: &str) -> anyhow::Result<Mark> {
+    for _ in 1..tries {
+        lone.wait(mark, line, 2 * BOOT)?;
+        mark = lone.mark();
+        lone.machine().vm()?.reset()?;
+    }
+    Ok(mark)
+}
+
+/// Writes a wrong byte into the squashfs that begins here, on the disk of a machine that is off: the highest one of the time at which it
+/// was made, in the block that is read first.
+fn damage(lone: &Node, start: u64) -> anyhow::Result<()> {
+    let mut command = Command::new("qemu-io");
+    command.args(["-f", "qcow2", "-c", &format!("write -P 238 {} 1", start + 11)]);
+    let output = command.arg(lone.machine().disk()).output().context("failed to run qemu-io (package qemu-utils)")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said.contains("wrote 1/1 bytes"), "qemu-io: {said}{output:?}");
+    Ok(())
+}
+
+/// The power fails at any moment of an update, many times in a row: what boots is one system or the other, and whole, and the next
+/// update works.
+fn power_cuts(updates: &mut Updates) -> anyhow::Result<()> {
+    let lone = Node::lone(updates.bios(NAME))?;
+    let file = updates.file("it.update", |_| {})?;
+    let begin = || lone.begin(&file);
+    // How long an update takes, up to the line that says that it is there.
+    let (mark, start) = (begin()?, Instant::now());
+    lone.installed(mark)?;
+    let whole = start.elapsed();
+
+    let cuts: u32 = if env::var("STEPPE_SLOW").is_ok_and(|value| value == "1") { 20 } else { 4 };
+    let seed = env::var("STEPPE_SEED").ok().map_or_else(|| Ok(RandomState::new().hash_one(0)), |text| text.parse())?;
+    println!("{cuts} power cuts in an update of {} ms: STEPPE_SEED={seed}", whole.as_millis());
+    let mut interrupted = 0;
+    for cut in 0..cuts {
+        // One in each piece of the time, anywhere in it.
+        let within = f64::from(u32::try_from(mixed(seed, cut) >> 32)?) / f64::from(u32::MAX);
+        let moment = whole.mul_f64((f64::from(cut) + within) / f64::from(cuts));
+        let begun = begin()?;
+        thread::sleep(moment);
+        let mark = lone.cut_power()?;
+        let ended = lone.said_after(begun, INSTALLED);
+        interrupted += u32::from(!ended);
+        lone.ready(mark)?;
+        let tried = lone.said_after(mark, "this system is on trial");
+        println!("after {} ms: {}", moment.as_millis(), if tried { "the new system" } else { "the old system" });
+        ensure!(tried || !ended, "the update was there, and is gone");
+        leads(&lone.cluster, NAME)?;
+        if tried {
+            lone.wait(mark, "slot b is blessed", 2 * BOOT)?;
+            lone.roll_back()?;
+        }
+        lone.says(&[&format!("version    {OLD} in slot a")])?;
+    }
+    ensure!(interrupted > 0, "every update had ended before the power failed");
+
+    lone.install(&file)?;
+    lone.power_off()?;
+    let flat = tempfile::tempdir()?;
+    Esp::of_machine(&lone.machine().disk(), &flat.path().join("flat.raw"))?.check_file_system()?;
+    let mark = lone.mark();
+    lone.cluster.power_on(NAME)?;
+    lone.wait(mark, "slot b is blessed", 3 * BOOT)?;
+    lone.says(&[&format!("version    {NEW} in slot b")])
+}
+
+/// A number that follows from the seed (the finalizer of `SplitMix64`).
+fn mixed(seed: u64, number: u32) -> u64 {
+    let state = seed.wrapping_add(u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ state >> 31
+}
