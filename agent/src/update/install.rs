@@ -169,16 +169,27 @@ impl Step {
 }
 
 impl<D: Read + Write + Seek> Installer<D> {
-    /// Reads an update from `input` and installs it.
+    /// Reads an update from `input` and installs it. `written` is called when all of it is on the disk, before anything boots it.
     ///
     /// # Errors
     /// When it is not for this node, or something fails. The running system is not touched in any case.
-    pub fn install(&mut self, input: impl Read, own: &Own) -> Result<Manifest, UpdateError> {
-        self.install_up_to(input, own, Step::ALL.len())
+    pub fn install(
+        &mut self,
+        input: impl Read,
+        own: &Own,
+        written: impl FnOnce(&Manifest),
+    ) -> Result<Manifest, UpdateError> {
+        self.install_up_to(input, own, written, Step::ALL.len())
     }
 
     /// The same with the first `steps` of the last steps, for tests of power cuts.
-    pub(super) fn install_up_to(&mut self, input: impl Read, own: &Own, steps: usize) -> Result<Manifest, UpdateError> {
+    pub(super) fn install_up_to(
+        &mut self,
+        input: impl Read,
+        own: &Own,
+        written: impl FnOnce(&Manifest),
+        steps: usize,
+    ) -> Result<Manifest, UpdateError> {
         let mut archive = Archive::new(input);
         let text = small(&mut archive, manifest::MANIFEST)?;
         let signature = small(&mut archive, manifest::SIGNATURE).map_err(|why| match why {
@@ -200,6 +211,7 @@ impl<D: Read + Write + Seek> Installer<D> {
                 self.read_back(name, start, part)?;
             }
         }
+        written(&manifest);
         for step in &Step::ALL[..steps] {
             self.step(*step, &manifest)?;
         }

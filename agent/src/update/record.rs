@@ -10,6 +10,9 @@ use crate::slots::Slot;
 /// The file below [`crate::paths::STATE_DIR`].
 pub const FILE: &str = "update";
 
+/// Why an update failed that was good, until somebody said `rollback`.
+pub const ROLLED_BACK: &str = "rolled back by an operator";
+
 /// How the update went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -88,6 +91,14 @@ impl Record {
         fs::File::open(dir)?.sync_all()
     }
 
+    /// Deletes the record below `dir`, of an update that came to nothing and may be tried again.
+    ///
+    /// # Errors
+    /// When the state partition does not take it.
+    pub fn forget(dir: &Path) -> io::Result<()> {
+        fs::remove_file(dir.join(FILE))
+    }
+
     /// The last update for people: `1.2 in slot b: failed after 3 tries: nomad was not healthy`.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -96,6 +107,7 @@ impl Record {
             Outcome::Installed => "boots next".to_owned(),
             Outcome::Trial => "on trial".to_owned(),
             Outcome::Good => "good".to_owned(),
+            Outcome::Failed if why == ROLLED_BACK => why.clone(),
             Outcome::Failed => {
                 let why = if why.is_empty() { "it ended without a word (panic, hang or power loss)" } else { why };
                 let times = match tries {
@@ -134,6 +146,8 @@ mod tests {
         assert_eq!(record.summary(), "1.2 in slot b: boots next");
         record = Record { outcome: Outcome::Failed, tries: 3, ..record };
         assert!(record.summary().starts_with("1.2 in slot b: failed after 3 tries: it ended without a word"));
+        record.why = ROLLED_BACK.into();
+        assert_eq!(record.summary(), "1.2 in slot b: rolled back by an operator");
         record.why = "nomad is not healthy:\nno leader".into();
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()).unwrap().why, "nomad is not healthy: no leader");

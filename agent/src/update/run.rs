@@ -19,9 +19,9 @@ use super::{
     esp::{Esp, EspError},
     fat::{self, FatError},
     install::{Installer, Own, UpdateError},
-    manifest::unhex,
+    manifest::{Manifest, unhex},
     place::{self, Place, PlaceError},
-    record::{Outcome, Record},
+    record::{self, Outcome, Record},
     version::{NoVersion, Version},
     whole::Whole,
 };
@@ -136,9 +136,16 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     let slot = place.running.other();
     let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, named, root };
     let medium = Medium::open(&disk)?;
-    let manifest =
-        with_esp(&disk, &place, |esp| Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own)?))?;
-    remember(&Record::new(manifest.version.clone(), slot));
+    // Before the steps that make it boot: a trial has to know what it tries, whenever the power fails.
+    let mut record = None;
+    let written = |manifest: &Manifest| remember(record.insert(Record::new(manifest.version.clone(), slot)));
+    let done = with_esp(&disk, &place, |esp| {
+        Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own, written)?)
+    });
+    if let (Err(why), Some(record)) = (&done, record) {
+        remember(&Record { outcome: Outcome::Failed, why: why.to_string(), ..record });
+    }
+    let manifest = done?;
     notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
     say(format!("{} is installed", manifest.version));
     Ok(())
@@ -147,17 +154,23 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
 /// The other slot boots from now on, and the machine is restarted.
 fn rollback() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
+    // First, so that what was left is not installed again by itself, whenever the power fails.
+    let state = Path::new(paths::STATE_DIR);
+    let record = Record::read(state).filter(|record| record.slot == place.running);
+    if let Some(record) = record.clone() {
+        remember(&Record { outcome: Outcome::Failed, why: record::ROLLED_BACK.into(), ..record });
+    }
     let to = with_esp(&disk, &place, |esp| {
         let rename = choice::rollback(&esp.entries()?, place.running)?;
         esp.boot_once("")?;
         esp.set_default(rename.to.slot)?;
         esp.apply(&rename)?;
         Ok(rename.to.slot)
-    })?;
-    // So that what was left is not installed again by itself.
-    if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == place.running) {
-        remember(&Record { outcome: Outcome::Failed, why: "rolled back by an operator".into(), ..record });
+    });
+    if let (Err(_), Some(record)) = (&to, &record) {
+        remember(record);
     }
+    let to = to?;
     notice!("slot {to} boots from now on");
     tell(Message::Power(Power::Reboot))
 }
@@ -207,6 +220,10 @@ fn settle() -> Result<(), RunError> {
         record.outcome = Outcome::Good;
         remember(&record);
         return Ok(());
+    }
+    if entry.is_none() && record.outcome == Outcome::Installed {
+        notice!("the update to {} was cut off before it could boot", record.version);
+        return Record::forget(Path::new(paths::STATE_DIR)).map_err(system("forget it"));
     }
     record.outcome = Outcome::Failed;
     record.tries = entry.and_then(|entry| entry.tries).map_or(0, |tries| tries.done).max(record.tries);

@@ -141,7 +141,7 @@ impl Machine {
         let place = place::on(&gpt::read(&mut disk, 512).unwrap(), RUNNING).unwrap();
         let disk = Mains { disk, power: Rc::new(Cell::new(power)) };
         let mut installer = Installer { disk, esp: Esp::at(self.dir.path().to_owned()), place };
-        let done = installer.install_up_to(file, own, steps);
+        let done = installer.install_up_to(file, own, |_| {}, steps);
         self.disk = installer.disk.disk.into_inner();
         done
     }
