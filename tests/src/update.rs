@@ -9,6 +9,7 @@ use std::{
 use agent::{
     facts::Role,
     update::{
+        channel::Channel,
         manifest::{MANIFEST, Manifest as UpdateManifest},
         ustar::{Archive, UstarError},
     },
@@ -17,6 +18,7 @@ use anyhow::{Context as _, ensure};
 use builder::{
     build::{self, Format, NomadSources, Request},
     cache::Cache,
+    channel,
     compress::Compression,
     embedded,
     lock::Lock,
@@ -120,6 +122,21 @@ impl Updates {
         request.agent = Some(program);
         request.recipe.files.push(ExtraFile { source: pause, path: HANGS.to_owned(), mode: "0755".to_owned() });
         self.signed(name, &unsigned(&request)?, |_| {})
+    }
+
+    /// A channel file that offers the update in `file`, which is beside it under the name `beside`; and its signature.
+    ///
+    /// # Errors
+    /// When the file cannot be read or nobody signs.
+    pub fn channel(
+        &self,
+        file: &Path,
+        beside: &str,
+        change: impl FnOnce(&mut Channel),
+    ) -> anyhow::Result<(String, String)> {
+        let mut offer = channel::of(&fs::read(file)?, beside)?;
+        change(&mut offer);
+        Ok((offer.to_json(), channel::sign(&offer, &update::read_key(&self.key)?)?))
     }
 
     fn signed(&self, name: &str, file: &[u8], change: impl FnOnce(&mut UpdateManifest)) -> anyhow::Result<PathBuf> {
