@@ -29,6 +29,9 @@ pub struct Summary {
     pub servers: Vec<String>,
     /// `data_dir`.
     pub data_dir: Option<String>,
+    /// `client.network_interface`, a name, behind where it stands: `/etc/nomad.d/a.hcl:3:1`.
+    #[serde(skip)]
+    pub interface: Option<(String, String)>,
     /// Directories that are not below `data_dir`.
     #[serde(skip)]
     pub elsewhere: Elsewhere,
@@ -212,6 +215,11 @@ impl Report {
         for (slot, key) in self.summary.elsewhere[1..].iter_mut().zip(["state_dir", "alloc_dir", "alloc_mounts_dir"]) {
             set(slot, field(block, key).and_then(string));
         }
+        if let Some(item) = block.iter().rfind(|item| is_key(&item.keys[0], "network_interface")) {
+            // Nomad fills in a template (go-sockaddr) itself.
+            let name = string(&item.value).filter(|name| !name.contains("{{"));
+            self.summary.interface = name.map(|name| (format!("{path}:{}", item.at), name));
+        }
         self.summary.servers.extend(strings(field(block, "servers")));
         for join in block.iter().filter(|i| is_key(&i.keys[0], "server_join")).flat_map(|i| blocks(&i.value)) {
             self.summary.servers.extend(strings(field(join, "retry_join")));
@@ -305,6 +313,15 @@ mod tests {
         let summary = check(&[("/etc/nomad.d/a.hcl".into(), text.into())], &launch, Role::Dev).summary;
         let of = |path: &str| Some(path.to_owned());
         assert_eq!((summary.data_dir, summary.elsewhere), (of("/a"), [of("/s"), of("/c"), of("/e"), None]));
+    }
+
+    #[test]
+    fn an_interface_is_found_with_its_place() {
+        let one = "client {\n enabled = true\n network_interface = \"ens3\"\n}\n";
+        let template = "client { network_interface = \"{{ GetPrivateInterfaces }}\" }\n";
+        let of = |texts: &[&str]| report(texts, Role::Client).summary.interface;
+        assert_eq!(of(&[one]), Some(("/etc/nomad.d/0.hcl:3:2".into(), "ens3".into())));
+        assert_eq!((of(&[one, template]), of(&["client { enabled = true }\n"])), (None, None));
     }
 
     #[test]

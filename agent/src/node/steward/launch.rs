@@ -29,6 +29,19 @@ const GATE: Duration = Duration::from_secs(90);
 /// Time that the other links get for their addresses after the first one has its own.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What to say when Nomad's own configuration names an interface that is not below `class`, with which Nomad ends at once:
+/// often it has a name of udev's, which is not here, while an interface that a network configuration names has its name.
+fn missing_interface(class: &Path, plan: &Plan, there: &str) -> Option<String> {
+    let (place, name) = plan.nomad.interface.as_ref().filter(|_| plan.nomad.client)?;
+    let missing = !class.join(name).exists();
+    missing.then(|| {
+        format!(
+            "{place}: network_interface: this machine has no {name:?}, and Nomad does not start without it: remove the line \
+             (it is {there:?} then), or give an interface that name in the network configuration"
+        )
+    })
+}
+
 impl Steward {
     /// Starts Nomad; waits for an address as long as it takes.
     pub(super) fn launch(&mut self, plan: &Plan) {
@@ -45,6 +58,10 @@ impl Steward {
             warning!("{error}");
             waiting.tick("a place for Nomad's configuration and data");
             self.shared.wait(Duration::from_secs(5), |_| None::<()>);
+        }
+        if let Some(note) = missing_interface(&self.below_root("/sys/class/net"), plan, &address.interface) {
+            warning!("{note}");
+            self.report.update(|status| status.findings.push(note));
         }
         if plan.nomad.client && !plan.nomad.server {
             self.hold_back(plan);
@@ -157,5 +174,28 @@ impl Steward {
                 warning!("no server is ready after {} s: starting anyway", (clock::now() - start).as_secs());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_told_with_the_way_out() {
+        let class = tempfile::tempdir().unwrap();
+        let mut plan = Plan::default();
+        assert_eq!(missing_interface(class.path(), &plan, "eth0"), None);
+        plan.nomad.interface = Some(("/etc/nomad.d/client.hcl:3:3".into(), "ens3".into()));
+        // Nomad reads the block of a client only.
+        assert_eq!(missing_interface(class.path(), &plan, "eth0"), None);
+        plan.nomad.client = true;
+        let note = missing_interface(class.path(), &plan, "eth0").unwrap();
+        assert!(
+            note.starts_with("/etc/nomad.d/client.hcl:3:3: network_interface: this machine has no \"ens3\""),
+            "{note}"
+        );
+        fs::create_dir(class.path().join("ens3")).unwrap();
+        assert_eq!(missing_interface(class.path(), &plan, "eth0"), None);
     }
 }
