@@ -126,7 +126,6 @@ impl Volume {
         let failed = |source: io::Error| MediaError::Mount { device: self.device.clone(), kind, source };
         fs::create_dir_all(&point).map_err(failed)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let kind = self.kind.as_str();
         let mount = || mount(Some(&self.device), &point, Some(kind), flags, None::<&str>);
         let mounted = match mount() {
             // The kernel does not know this kind of file system yet.
