@@ -66,7 +66,8 @@ impl Selection {
 /// Whether an alias is of a bus whose devices the agent looks at: these are named in sysfs as in the alias. Others are of
 /// device trees, or of what other modules make.
 pub(super) fn is_of_a_bus(alias: &str) -> bool {
-    const BUSES: [&str; 7] = ["acpi", "pci", "scsi", "usb", "virtio", "vmbus", "xen"];
+    const BUSES: [&str; 11] =
+        ["acpi", "auxiliary", "cpu", "hid", "pci", "platform", "scsi", "usb", "virtio", "vmbus", "xen"];
     alias.split_once(':').is_some_and(|(bus, _)| BUSES.contains(&bus.trim_end_matches('*')))
 }
 
@@ -101,9 +102,8 @@ mod tests {
 
     #[test]
     fn buses_are_told_from_other_aliases() {
-        assert!(["pci:v*", "acpi*:VMBUS:*", "scsi:t-0x00*"].iter().all(|alias| is_of_a_bus(alias)));
-        assert!(
-            !["of:N*T*Cqemu", "fs-vfat", "auxiliary:mlx5_core.eth", "block-major-7-*"].iter().any(|a| is_of_a_bus(a))
-        );
+        let of_buses = ["pci:v*", "acpi*:VMBUS:*", "scsi:t-0x00*", "auxiliary:mlx4_core.eth", "cpu:type:x86,ven*fam*"];
+        assert!(of_buses.iter().all(|alias| is_of_a_bus(alias)));
+        assert!(!["of:N*T*Cqemu", "fs-vfat", "block-major-7-*"].iter().any(|alias| is_of_a_bus(alias)));
     }
 }
