@@ -38,6 +38,9 @@ pub struct Inputs<'a> {
 /// Where Debian puts libraries; `ld.so` looks there without being told.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
+/// Where the kernel looks for firmware.
+const FIRMWARE: &str = "usr/lib/firmware";
+
 /// Directories that something is mounted on, or that the agent fills.
 const MOUNT_POINTS: [&str; 15] = [
     "dev",
@@ -92,6 +95,7 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree, RootError> {
     configuration(&mut tree, inputs)?;
     let release = &inputs.facts.kernel;
     add_modules(&mut tree, inputs.kernel, release, inputs.modules)?;
+    firmware(&mut tree, inputs);
     let zones = zoneinfo::zip(inputs.stock).map_err(RootError::Zones)?;
     // Packed by the builder, but not its work.
     let zone = inputs.stock.iter().find(|(path, _)| path.starts_with("usr/share/zoneinfo/"));
@@ -214,6 +218,18 @@ pub fn add_modules(tree: &mut Tree, kernel: &Tree, release: &str, modules: &Sele
         tree.file(&path, 0o644, modules::bytes(kernel, path.trim_start_matches('/'))?, origin.clone());
     }
     Ok(())
+}
+
+/// Copies what the modules may ask for and a package has. What no package has is no error: a module names the files of every card
+/// that it drives and of each of their versions, and the recipe says which packages there are.
+fn firmware(tree: &mut Tree, inputs: &Inputs<'_>) {
+    for name in &inputs.modules.firmware {
+        let path = format!("{FIRMWARE}/{name}");
+        if let Some((real, bytes)) = inputs.stock.follow(&path) {
+            let origin = inputs.stock.get(&real).map_or(Origin::Builder, |entry| entry.origin.clone());
+            tree.file(&path, 0o644, bytes.clone(), origin);
+        }
+    }
 }
 
 /// The text of os-release(5).

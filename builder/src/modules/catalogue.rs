@@ -3,7 +3,7 @@
 //! A list names only what is wanted; dependencies are read from the modules themselves. Debian packages have no
 //! `modules.dep` and no `modules.alias`, which `depmod` writes at installation.
 
-use std::{collections::BTreeMap, io::Read as _, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, io::Read as _, rc::Rc, sync::Arc};
 
 use super::{
     Module, ModuleError,
@@ -22,6 +22,8 @@ pub struct Catalogue<'a> {
     /// Normalised name to path below the base.
     by_name: BTreeMap<String, String>,
     builtin: Vec<String>,
+    /// What was read already, by path: many need the same ones.
+    read: RefCell<BTreeMap<String, Rc<Info>>>,
 }
 
 impl<'a> Catalogue<'a> {
@@ -38,7 +40,7 @@ impl<'a> Catalogue<'a> {
             .bytes(&format!("{base}modules.builtin"))
             .map(|bytes| String::from_utf8_lossy(bytes).lines().filter_map(module_name).collect())
             .unwrap_or_default();
-        Self { tree, base, by_name, builtin }
+        Self { tree, base, by_name, builtin, read: RefCell::default() }
     }
 
     /// The modules of `wanted`, each after what it depends on, without those in `already`. Built-in modules need no
@@ -88,6 +90,10 @@ impl<'a> Catalogue<'a> {
             driver.aliases.clear();
             selection.drivers.push(driver);
         }
+        let infos = selection.paths().into_iter().map(|path| self.info(path)).collect::<Result<Vec<_>, _>>()?;
+        selection.firmware = infos.iter().flat_map(|info| info.firmware.iter().cloned()).collect();
+        selection.firmware.sort();
+        selection.firmware.dedup();
         Ok(selection)
     }
 
@@ -97,7 +103,7 @@ impl<'a> Catalogue<'a> {
         // Loaded always, and asked for besides: what is to be loaded is the module itself all the same.
         needs.retain(|module| module_name(&module.path).as_deref() != Some(name));
         let path = self.by_name.get(name).cloned().unwrap_or_default();
-        let aliases = self.info(&path)?.aliases;
+        let aliases = self.info(&path)?.aliases.clone();
         Ok(Driver { path, needs, names: Vec::new(), aliases })
     }
 
@@ -114,8 +120,13 @@ impl<'a> Catalogue<'a> {
         Ok(Some(name))
     }
 
-    fn info(&self, path: &str) -> Result<Info, ModuleError> {
-        Info::of(path, &bytes(self.tree, &format!("{}{path}", self.base))?)
+    fn info(&self, path: &str) -> Result<Rc<Info>, ModuleError> {
+        if let Some(info) = self.read.borrow().get(path) {
+            return Ok(info.clone());
+        }
+        let info = Rc::new(Info::of(path, &bytes(self.tree, &format!("{}{path}", self.base))?)?);
+        self.read.borrow_mut().insert(path.to_owned(), info.clone());
+        Ok(info)
     }
 
     fn visit(
@@ -201,7 +212,7 @@ mod tests {
         add("a/virtio-net", "license=GPL\0depends=net_failover\0");
         add("a/net_failover", "depends=failover\0");
         add("a/failover", "depends=\0");
-        add("a/ena", "depends=\0alias=of:N*T*Cena\0alias=pci:v00001D0F*\0");
+        add("a/ena", "depends=\0alias=of:N*T*Cena\0alias=pci:v00001D0F*\0firmware=ena/2.bin\0firmware=ena/1.bin\0");
         add("a/isofs", "alias=iso9660\0alias=fs-iso9660\0depends=\0");
         add("b/squashfs", "depends=\0softdep=pre: lz4 absent post: late\0");
         add("b/lz4", "depends=built\0");
@@ -237,6 +248,7 @@ mod tests {
         .unwrap();
         let selection = catalogue.select(&wanted, &[]).unwrap();
         assert_eq!(list_text(&selection.always), "kernel/a/failover.ko\nkernel/a/net_failover.ko\n");
+        assert_eq!(selection.firmware, ["ena/1.bin", "ena/2.bin"]);
         assert_eq!(
             selection.drivers_text(),
             "module kernel/a/ena.ko\nalias pci:v00001D0F*\n\

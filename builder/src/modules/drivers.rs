@@ -28,6 +28,8 @@ pub struct Selection {
     pub drivers: Vec<Driver>,
     /// May be asked for by name, and are part of the kernel.
     pub builtin: Vec<String>,
+    /// Files of firmware that any of the modules may ask for, as it names them.
+    pub firmware: Vec<String>,
 }
 
 impl Selection {
@@ -90,7 +92,7 @@ mod tests {
                 aliases: vec![],
             },
         ];
-        let selection = Selection { always: vec![], drivers, builtin: vec!["dm_mod".into()] };
+        let selection = Selection { always: vec![], drivers, builtin: vec!["dm_mod".into()], firmware: vec![] };
         let text = selection.drivers_text();
         let read = Drivers::parse(&text);
         assert_eq!(read.entries.len(), 2);

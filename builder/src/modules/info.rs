@@ -13,6 +13,8 @@ pub(super) struct Info {
     pub(super) before: Vec<String>,
     /// Patterns of modaliases, and other names that programs know it by.
     pub(super) aliases: Vec<String>,
+    /// Files that it may ask for, below the folder of firmware.
+    pub(super) firmware: Vec<String>,
 }
 
 impl Info {
@@ -33,6 +35,8 @@ impl Info {
                 info.before.extend(names.map(normal));
             } else if let Some(alias) = text.strip_prefix("alias=") {
                 info.aliases.push(alias.to_owned());
+            } else if let Some(file) = text.strip_prefix("firmware=") {
+                info.firmware.push(file.to_owned());
             }
         }
         info.aliases.sort();
