@@ -5,7 +5,11 @@ mod changes;
 use serde::{Deserialize, Serialize};
 
 pub use self::changes::{Change, Side, packages};
-use crate::{content::Digest, hint, recipe::Recipe};
+use crate::{
+    content::Digest,
+    embedded, hint,
+    recipe::{Profile, Recipe},
+};
 
 /// The packages and the release of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,15 @@ impl Lock {
             .map_err(|error| LockError { file: file.to_owned(), message: hint::describe_toml(text, &error) })
     }
 
+    /// The lock of the recipes that come with the builder.
+    ///
+    /// # Errors
+    /// When an embedded file is wrong, which a test rules out.
+    pub fn embedded(profile: Profile) -> Result<Self, LockError> {
+        let (name, text) = embedded::lock(profile);
+        Self::parse(name, text)
+    }
+
     /// The text of the file.
     #[must_use]
     pub fn text(&self) -> String {
@@ -77,11 +90,14 @@ impl Lock {
         self.packages.iter().find(|package| package.name == name)
     }
 
-    /// Names that the recipe wants and this lock does not have. A lock for another suite has none of them.
+    /// Names that the recipe wants and this lock does not have. A lock for another suite has none of them, and one with a kernel of
+    /// another flavour not the kernel.
     #[must_use]
     pub fn lacks<'a>(&'a self, recipe: &'a Recipe) -> Vec<&'a str> {
         let wanted = recipe.packages.names.iter().chain([&self.kernel]).map(String::as_str);
-        wanted.filter(|name| self.suite != recipe.packages.suite || self.package(name).is_none()).collect()
+        let other = (flavour(&self.kernel) != flavour(&recipe.kernel.package)).then_some(&*recipe.kernel.package);
+        let lacked = wanted.filter(|name| self.suite != recipe.packages.suite || self.package(name).is_none());
+        lacked.chain(other).collect()
     }
 
     /// What differs from this lock to `now`, one line each.
@@ -103,6 +119,13 @@ impl Lock {
         }
         lines
     }
+}
+
+/// The flavour of a kernel package, without its version: `cloud-amd64` of `linux-image-6.12.107+deb13-cloud-amd64` and of the
+/// metapackage `linux-image-cloud-amd64`.
+fn flavour(package: &str) -> String {
+    let words = package.strip_prefix("linux-image-").unwrap_or(package).split('-');
+    words.filter(|word| !word.starts_with(|c: char| c.is_ascii_digit())).collect::<Vec<_>>().join("-")
 }
 
 /// The text is not a lock file.
@@ -151,10 +174,28 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_lock_has_what_the_recipes_want() {
-        let lock = Lock::parse("base.lock", crate::embedded::LOCK).unwrap();
-        for role in [Role::Server, Role::Client, Role::Dev] {
-            assert_eq!(lock.lacks(&Recipe::embedded(role).unwrap()), Vec::<&str>::new());
+    fn the_embedded_locks_have_what_the_recipes_want() {
+        for profile in Profile::ALL {
+            let lock = Lock::embedded(profile).unwrap();
+            for role in [Role::Server, Role::Client, Role::Dev] {
+                assert_eq!(lock.lacks(&Recipe::embedded(role, Some(profile)).unwrap()), Vec::<&str>::new());
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_with_another_kernel_is_not_for_the_recipe() {
+        let cloud = Lock::embedded(Profile::Cloud).unwrap();
+        let text = "extends = \"server\"\n[kernel]\npackage = \"linux-image-amd64\"\n";
+        let recipe = Recipe::parse("r.toml", text, None, &mut |_| None).unwrap();
+        assert_eq!(cloud.lacks(&recipe), ["linux-image-amd64"]);
+        for (package, wanted) in [
+            ("linux-image-6.12.107+deb13-cloud-amd64", "cloud-amd64"),
+            ("linux-image-6.1.0-13-amd64", "amd64"),
+            ("linux-image-rt-amd64", "rt-amd64"),
+            ("own", "own"),
+        ] {
+            assert_eq!(flavour(package), wanted);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use agent::facts::{NomadFacts, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{content::Digest, disk::Partition, lock::Locked, tree::FileRecord};
+use crate::{content::Digest, disk::Partition, lock::Locked, recipe::Profile, tree::FileRecord};
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,8 +108,11 @@ impl Parts {
 pub struct Manifest {
     /// Version of this file's format.
     pub format: u32,
-    /// Name of the recipe.
+    /// Name of the image.
     pub name: String,
+    /// The machines that it is for.
+    #[serde(default)]
+    pub profile: Profile,
     /// Version of Steppe.
     pub version: String,
     /// The image's promise.

@@ -9,7 +9,7 @@ use builder::{
     embedded,
     lock::Lock,
     modules::{Catalogue, ModuleLists},
-    recipe::Recipe,
+    recipe::{Profile, Recipe},
     tree::{Origin, Tree},
 };
 use common::fixture::{self, Member};
@@ -45,7 +45,7 @@ fn server() -> String {
 }
 
 fn lock() -> String {
-    embedded::LOCK[..2000].to_owned()
+    embedded::lock(Profile::Cloud).1[..2000].to_owned()
 }
 
 fn package(compression: &str) -> Vec<u8> {
@@ -66,10 +66,10 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mine.toml");
         fs::write(&path, bytes).unwrap();
-        if let Err(error) = Recipe::read(&path) {
+        if let Err(error) = Recipe::read(&path, None) {
             prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         }
-        if let Err(error) = Recipe::parse("mine.toml", &text, &mut |_| None) {
+        if let Err(error) = Recipe::parse("mine.toml", &text, None, &mut |_| None) {
             prop_assert!(error.to_string().starts_with("mine.toml:"), "{error}");
         }
     }

@@ -20,12 +20,11 @@ use builder::{
     cache::Cache,
     channel,
     compress::Compression,
-    embedded,
     lock::Lock,
     manifest::{Kind, Manifest},
     packages::Policy,
     progress::Progress,
-    recipe::{ExtraFile, Recipe},
+    recipe::{ExtraFile, Profile, Recipe},
     update,
 };
 use qemu::{BootFiles, MachineSpec, vm::DiskFormat, vm::clock_arguments};
@@ -212,7 +211,7 @@ fn unsigned(request: &Request) -> anyhow::Result<Vec<u8>> {
 
 fn request(role: Role, key: &str, version: &str, format: Format, folder: &Path) -> anyhow::Result<Request> {
     let named = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let mut recipe = Recipe::embedded(role)?;
+    let mut recipe = Recipe::embedded(role, None)?;
     recipe.version = Some(version.to_owned());
     recipe.update_key = Some(key.to_owned());
     recipe.root.level = 1;
@@ -222,7 +221,7 @@ fn request(role: Role, key: &str, version: &str, format: Format, folder: &Path) 
     recipe.kernel.cmdline.push(ROOM.to_owned());
     Ok(Request {
         recipe,
-        lock: Some(Lock::parse("base.lock", embedded::LOCK)?),
+        lock: Some(Lock::embedded(Profile::Cloud)?),
         policy: Policy::Prefer,
         output: folder.to_owned(),
         formats: vec![format],

@@ -44,7 +44,7 @@ fn command_line(cluster: &mut Cluster) -> anyhow::Result<()> {
         let text = kernel(cluster, name)?;
         let line = text.lines().find_map(|line| line.strip_prefix("command line: ")).context("no command line")?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let recipe = builder::recipe::Recipe::embedded(role)?;
+        let recipe = builder::recipe::Recipe::embedded(role, None)?;
         for word in &recipe.kernel.cmdline {
             ensure!(words.contains(&word.as_str()), "{word} is not in {line:?}");
         }

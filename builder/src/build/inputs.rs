@@ -84,8 +84,8 @@ impl Build<'_> {
     pub(super) fn lists(&self) -> Result<ModuleLists> {
         let recipe = &self.request.recipe;
         let list = embedded::module_list(&recipe.kernel.modules);
-        let list =
-            list.with_context(|| format!("there is no module list {:?}: use \"cloud\"", recipe.kernel.modules))?;
+        let unknown = || format!("there is no module list {:?}: use \"cloud\" or \"metal\"", recipe.kernel.modules);
+        let list = list.with_context(unknown)?;
         let mut lists = ModuleLists::parse(&format!("modules-{}.toml", recipe.kernel.modules), list)?;
         recipe.modules.add_to(&mut lists);
         Ok(lists)

@@ -149,6 +149,7 @@ impl Build<'_> {
         let mut written = Manifest {
             format: Manifest::FORMAT,
             name: recipe.name.clone(),
+            profile: recipe.profile,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             role: recipe.role,
             architecture: "x86_64".to_owned(),

@@ -87,10 +87,10 @@ pub(super) fn run(command: &Command) -> ExitCode {
 }
 
 fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
-    let lock_file = args.lock.clone().or_else(|| args.source.lock_beside());
+    let lock_file = args.lock.clone().map_or_else(|| args.source.lock_beside(), |path| Ok(Some(path)))?;
     let lock = match &args.lock {
         Some(path) => source::read_lock(path)?,
-        None => source::lock(lock_file.as_deref())?,
+        None => source::lock(lock_file.as_deref(), args.source.recipe()?.profile)?,
     };
     let policy = match (args.locked, args.update) {
         (true, _) => Policy::Locked,

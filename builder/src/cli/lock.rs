@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct LockArgs {
     #[command(flatten)]
     pub(super) source: Source,
-    /// The lock file [default: beside --recipe; for --role, ROLE.lock in the current folder].
+    /// The lock file [default: beside --recipe; for --role, NAME.lock in the current folder].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write and download nothing but lists; end with 1 when something would change.
@@ -30,9 +30,9 @@ pub(super) struct LockArgs {
 /// Whether nothing is left to do: not so when --check found something.
 pub(super) fn run(args: &LockArgs, progress: &Progress) -> Result<bool> {
     let recipe = args.source.recipe()?;
-    let beside = || args.source.lock_beside().unwrap_or_else(|| PathBuf::from(format!("{}.lock", recipe.role)));
-    let file = args.output.clone().unwrap_or_else(beside);
-    let old = source::lock(Some(&file))?;
+    let beside = args.source.lock_beside()?.unwrap_or_else(|| PathBuf::from(format!("{}.lock", recipe.name)));
+    let file = args.output.clone().unwrap_or(beside);
+    let old = source::lock(Some(&file), recipe.profile)?;
     let request = args.source.request(old.clone(), Policy::Update, &PathBuf::new(), &[])?;
     let new = build::newest(&request, !args.check, progress)?;
     let changes = old.changes(&new);

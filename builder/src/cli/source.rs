@@ -14,11 +14,10 @@ use crate::{
     build::{Format, NomadSources, Request},
     cache::Cache,
     compress::Compression,
-    embedded,
     lock::Lock,
     packages::Policy,
     progress::{Progress, Style},
-    recipe::Recipe,
+    recipe::{Profile, Recipe},
 };
 
 #[derive(Debug, Args)]
@@ -29,6 +28,9 @@ pub(super) struct Source {
     /// A recipe file instead of the built-in ones. Its lock file stands beside it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// The machines that the image is for, instead of what the recipe says: virtual ones, or servers of one's own.
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
     /// A Nomad program or official zip archive, instead of a download.
     #[arg(long, value_name = "PATH", env = "NOMAD")]
     nomad: Option<PathBuf>,
@@ -71,8 +73,8 @@ impl Source {
     pub(super) fn recipe(&self) -> Result<Recipe> {
         let role: Option<Role> = self.role.map(Role::from);
         let recipe = match (&self.recipe, role) {
-            (Some(path), _) => Recipe::read(path)?,
-            (None, Some(role)) => Recipe::embedded(role)?,
+            (Some(path), _) => Recipe::read(path, self.profile)?,
+            (None, Some(role)) => Recipe::embedded(role, self.profile)?,
             (None, None) => bail!("say which image with --role or --recipe"),
         };
         if let (Some(role), Some(path)) = (role, &self.recipe)
@@ -83,9 +85,16 @@ impl Source {
         Ok(recipe)
     }
 
-    /// The lock file beside the recipe, whether it is there or not.
-    pub(super) fn lock_beside(&self) -> Option<PathBuf> {
-        self.recipe.as_ref().map(|path| path.with_extension("lock"))
+    /// The lock file beside the recipe, whether it is there or not. With another profile than the recipe's it is another file:
+    /// `edge-metal.lock`.
+    pub(super) fn lock_beside(&self) -> Result<Option<PathBuf>> {
+        let Some(path) = &self.recipe else { return Ok(None) };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let own = Recipe::read(path, None)?.profile;
+        Ok(Some(match self.profile.filter(|profile| *profile != own) {
+            Some(profile) => path.with_file_name(format!("{stem}-{profile}.lock")),
+            None => path.with_extension("lock"),
+        }))
     }
 
     /// A request for this recipe by this lock.
@@ -114,12 +123,12 @@ impl Source {
     }
 }
 
-/// The lock in `file`; the built-in recipes' when there is no such file, since a recipe of the user's own that has
-/// their packages needs none of its own.
-pub(super) fn lock(file: Option<&Path>) -> Result<Lock> {
+/// The lock in `file`; that of the built-in recipes of this profile when there is no such file, since a recipe of the user's own
+/// that has their packages needs none of its own.
+pub(super) fn lock(file: Option<&Path>, profile: Profile) -> Result<Lock> {
     match file {
         Some(path) if path.exists() => read_lock(path),
-        _ => Ok(Lock::parse("base.lock", embedded::LOCK)?),
+        _ => Ok(Lock::embedded(profile)?),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(args: &VerifyArgs, progress: &Progress) -> Result<bool> {
     let lock = match &args.lock {
         Some(path) => source::read_lock(path)?,
-        None => source::lock(args.source.lock_beside().as_deref())?,
+        None => source::lock(args.source.lock_beside()?.as_deref(), args.source.recipe()?.profile)?,
     };
     let request = args.source.request(lock, Policy::Locked, Path::new(""), &[])?;
     let verified = build::verify(request, &args.image, progress)?;

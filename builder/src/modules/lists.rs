@@ -46,11 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_list_is_well_formed() {
-        let lists = ModuleLists::parse("m", crate::embedded::module_list("cloud").unwrap()).unwrap();
-        assert!(lists.initramfs.always.iter().any(|m| m == "squashfs"));
-        assert!(lists.initramfs.asked.contains_key("loop"), "a root in the initramfs is mounted through it");
-        assert!(lists.initramfs.asked.contains_key("dm-verity"), "a root on a disk is mounted through it");
+    fn the_embedded_lists_are_well_formed() {
+        let parse = |name| ModuleLists::parse("m", crate::embedded::module_list(name).unwrap()).unwrap();
+        for lists in [parse("cloud"), parse("metal")] {
+            assert!(lists.initramfs.always.iter().any(|m| m == "squashfs"));
+            assert!(lists.initramfs.asked.contains_key("loop"), "a root in the initramfs is mounted through it");
+            assert!(lists.initramfs.asked.contains_key("dm-verity"), "a root on a disk is mounted through it");
+        }
+        assert_eq!(parse("cloud").root.asked, parse("metal").root.asked, "what node asks for, each profile has");
         assert!(ModuleLists::parse("m", "initrd = []\n").unwrap_err().to_string().contains("m:1:1: unknown field"));
     }
 }

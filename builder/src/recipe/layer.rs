@@ -5,7 +5,7 @@ use std::path::Path;
 use agent::{facts::Role, node::datasource};
 use serde::Deserialize;
 
-use super::{ExtraFile, Kernel, ModuleLoading, Modules, Packages, Recipe, RecipeError, Root};
+use super::{ExtraFile, Kernel, ModuleLoading, Modules, Packages, Profile, Recipe, RecipeError, Root};
 use crate::{hint, nomad::Fingerprint, size::Size};
 
 /// One file, before what it extends is put below it.
@@ -13,6 +13,7 @@ use crate::{hint, nomad::Fingerprint, size::Size};
 #[serde(deny_unknown_fields)]
 pub(super) struct Layer {
     pub(super) extends: Option<String>,
+    pub(super) profile: Option<Profile>,
     name: Option<String>,
     role: Option<Role>,
     consoles: Option<Vec<String>>,
@@ -25,6 +26,8 @@ pub(super) struct Layer {
     kernel: KernelLayer,
     #[serde(default)]
     packages: PackagesLayer,
+    #[serde(default)]
+    firmware: FirmwareLayer,
     #[serde(default)]
     root: RootLayer,
     #[serde(default)]
@@ -45,6 +48,7 @@ pub(super) struct Layer {
 struct KernelLayer {
     package: Option<String>,
     modules: Option<String>,
+    consoles: Option<Vec<String>>,
     cmdline: Option<Vec<String>>,
     #[serde(default)]
     add: Vec<String>,
@@ -58,6 +62,12 @@ struct PackagesLayer {
     names: Option<Vec<String>>,
     #[serde(default)]
     add: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirmwareLayer {
+    packages: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +130,7 @@ impl Layer {
     pub(super) fn over(self, below: Self) -> Self {
         Self {
             extends: below.extends,
+            profile: self.profile.or(below.profile),
             name: self.name.or(below.name),
             role: self.role.or(below.role),
             consoles: self.consoles.or(below.consoles),
@@ -134,6 +145,7 @@ impl Layer {
             kernel: KernelLayer {
                 package: self.kernel.package.or(below.kernel.package),
                 modules: self.kernel.modules.or(below.kernel.modules),
+                consoles: self.kernel.consoles.or(below.kernel.consoles),
                 cmdline: self.kernel.cmdline.or(below.kernel.cmdline),
                 add: both(below.kernel.add, self.kernel.add),
             },
@@ -143,6 +155,7 @@ impl Layer {
                 names: self.packages.names.or(below.packages.names),
                 add: both(below.packages.add, self.packages.add),
             },
+            firmware: FirmwareLayer { packages: self.firmware.packages.or(below.firmware.packages) },
             root: RootLayer {
                 programs: self.root.programs.or(below.root.programs),
                 add: both(below.root.add, self.root.add),
@@ -173,10 +186,15 @@ impl Layer {
         fn need<T>(value: Option<T>, file: &str, key: &'static str) -> Result<T, RecipeError> {
             value.ok_or_else(|| RecipeError::Missing { file: file.to_owned(), key })
         }
-        let mut cmdline = need(self.kernel.cmdline, file, "kernel.cmdline")?;
+        let consoles = need(self.kernel.consoles, file, "kernel.consoles")?;
+        let mut cmdline: Vec<String> = consoles.iter().map(|console| format!("console={console}")).collect();
+        cmdline.extend(need(self.kernel.cmdline, file, "kernel.cmdline")?);
         cmdline.extend(need(self.harden.cmdline, file, "harden.cmdline")?);
+        let names = both(need(self.packages.names, file, "packages.names")?, self.packages.add);
+        let profile = self.profile.unwrap_or_default();
         let recipe = Recipe {
-            name: need(self.name, file, "name")?,
+            name: profile.name_of_image(&need(self.name, file, "name")?),
+            profile,
             role: need(self.role, file, "role")?,
             consoles: self.consoles.unwrap_or_default(),
             platform: self.platform.map(|name| datasource::canonical(&name)),
@@ -190,7 +208,7 @@ impl Layer {
             packages: Packages {
                 suite: need(self.packages.suite, file, "packages.suite")?,
                 components: need(self.packages.components, file, "packages.components")?,
-                names: both(need(self.packages.names, file, "packages.names")?, self.packages.add),
+                names: both(names, need(self.firmware.packages, file, "firmware.packages")?),
             },
             root: Root {
                 programs: both(need(self.root.programs, file, "root.programs")?, self.root.add),

@@ -7,6 +7,7 @@ mod check;
 mod error;
 mod files;
 mod layer;
+mod profile;
 
 use std::{
     fs,
@@ -17,14 +18,16 @@ use agent::facts::Role;
 use serde::{Deserialize, Serialize};
 
 use self::layer::Layer;
-pub use self::{error::RecipeError, files::ExtraFile};
+pub use self::{error::RecipeError, files::ExtraFile, profile::Profile};
 use crate::{embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
 
 /// A recipe with every value known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recipe {
-    /// Name of the image, in file names.
+    /// Name of the image, in file names: the recipe's, with the profile behind it unless that is `cloud`.
     pub name: String,
+    /// The machines that it is for.
+    pub profile: Profile,
     /// What a node made from the image promises to be.
     pub role: Role,
     /// Terminals on which the interactive console always runs.
@@ -80,7 +83,7 @@ pub struct Kernel {
     pub package: String,
     /// Which list of modules.
     pub modules: String,
-    /// Words of the command line: those of `[kernel]`, then those of `[harden]`.
+    /// Words of the command line: the consoles, those of `[kernel]`, then those of `[harden]`.
     pub cmdline: Vec<String>,
 }
 
@@ -124,7 +127,7 @@ pub struct Packages {
     pub suite: String,
     /// Components of the archive.
     pub components: Vec<String>,
-    /// Names, besides the kernel.
+    /// Names, besides the kernel; those with firmware come last.
     pub names: Vec<String>,
 }
 
@@ -140,31 +143,38 @@ pub struct Root {
 }
 
 impl Recipe {
-    /// The recipe that comes with the builder for `role`.
+    /// The recipe that comes with the builder for `role`, with another profile than its own when one is named.
     ///
     /// # Errors
     /// When an embedded file is wrong, which a test rules out.
-    pub fn embedded(role: Role) -> Result<Self, RecipeError> {
+    pub fn embedded(role: Role, profile: Option<Profile>) -> Result<Self, RecipeError> {
         let name = role.as_str();
-        Self::parse(&format!("{name}.toml"), embedded::recipe(name).unwrap_or_default(), &mut |_| None)
+        Self::parse(&format!("{name}.toml"), embedded::recipe(name).unwrap_or_default(), profile, &mut |_| None)
     }
 
-    /// Reads a file. What it extends is looked for beside it, then among the recipes that come with the builder.
+    /// Reads a file, with another profile than its own when one is named. What it extends is looked for beside it, then among the
+    /// recipes that come with the builder.
     ///
     /// # Errors
     /// When a file cannot be read, or says something that the builder does not understand.
-    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+    pub fn read(path: &Path, profile: Option<Profile>) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.display().to_string(), source })?;
-        Self::parse(&path.display().to_string(), &text, &mut |path| fs::read_to_string(path).ok())
+        Self::parse(&path.display().to_string(), &text, profile, &mut |path| fs::read_to_string(path).ok())
     }
 
     /// Parses `text`; `file` is its name in messages, `open` gives the text of a file that is there: what is extended by name
-    /// is looked for beside the file that says so before it is looked for among the embedded recipes.
+    /// is looked for beside the file that says so before it is looked for among the embedded recipes. Below everything lies the
+    /// profile's file: `profile`'s, or the one that the recipe names.
     ///
     /// # Errors
     /// When the text says something that the builder does not understand, or leaves out what it must know.
-    pub fn parse(file: &str, text: &str, open: &mut dyn FnMut(&Path) -> Option<String>) -> Result<Self, RecipeError> {
+    pub fn parse(
+        file: &str,
+        text: &str,
+        profile: Option<Profile>,
+        open: &mut dyn FnMut(&Path) -> Option<String>,
+    ) -> Result<Self, RecipeError> {
         let mut layer = Layer::parse(file, text)?;
         let mut current = PathBuf::from(file);
         let mut seen = Vec::new();
@@ -191,7 +201,10 @@ impl Recipe {
             seen.push(path);
             layer = layer.over(below);
         }
-        layer.finish(file)
+        let profile = profile.or(layer.profile).unwrap_or_default();
+        let below = Layer::parse(&format!("profile-{profile}.toml"), embedded::profile(profile))?;
+        layer.profile = Some(profile);
+        layer.over(below).finish(file)
     }
 }
 
@@ -200,15 +213,19 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Recipe, RecipeError> {
-        Recipe::parse("r.toml", text, &mut |_| None)
+        Recipe::parse("r.toml", text, None, &mut |_| None)
     }
 
     #[test]
     fn every_embedded_recipe_is_whole() {
         for role in [Role::Server, Role::Client, Role::Dev] {
-            let recipe = Recipe::embedded(role).unwrap();
-            assert_eq!(recipe.role, role);
-            assert!(recipe.kernel.cmdline.iter().any(|w| w == "console=ttyS0,115200"));
+            for profile in Profile::ALL {
+                let recipe = Recipe::embedded(role, Some(profile)).unwrap();
+                assert_eq!((recipe.role, recipe.profile), (role, profile));
+                let mut consoles = recipe.kernel.cmdline.iter().filter(|word| word.starts_with("console="));
+                assert_eq!(consoles.next_back().unwrap(), "console=ttyS0,115200", "it is /dev/console");
+            }
+            assert_eq!(Recipe::embedded(role, None).unwrap().profile, Profile::Cloud);
         }
     }
 
@@ -235,8 +252,8 @@ mod tests {
         };
         let text = "extends = \"common\"\n[packages]\nadd = [\"jq\"]\n[root]\nadd = [\"/usr/bin/jq\"]\n[kernel]\nadd = [\"c\"]\n\
                     [[files]]\nsource = \"my/motd\"\npath = \"/etc/motd\"\nmode = \"0600\"\n[[files]]\nsource = \"x\"\npath = \"/usr/share/x\"\n";
-        let recipe = Recipe::parse("site/mine.toml", text, &mut open).unwrap();
-        let base = Recipe::embedded(Role::Server).unwrap();
+        let recipe = Recipe::parse("site/mine.toml", text, None, &mut open).unwrap();
+        let base = Recipe::embedded(Role::Server, None).unwrap();
         assert_eq!(recipe.kernel.cmdline[base.kernel.cmdline.len()..], ["a", "b", "c"]);
         assert_eq!(recipe.packages.names[base.packages.names.len()..], ["curl", "jq"]);
         assert_eq!(recipe.root.programs.last().unwrap(), "/usr/bin/jq");
@@ -250,11 +267,31 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_lies_below_the_recipe() {
+        let metal = parse("extends = \"server\"\nprofile = \"metal\"\n").unwrap();
+        assert_eq!((metal.name.as_str(), metal.profile), ("server-metal", Profile::Metal));
+        assert_eq!((metal.kernel.package.as_str(), metal.kernel.modules.as_str()), ("linux-image-amd64", "metal"));
+        assert!(metal.packages.names.iter().any(|name| name == "firmware-bnx2x"));
+        assert!(metal.packages.components.iter().any(|name| name == "non-free-firmware"));
+        let own = "extends = \"server\"\nname = \"x\"\nprofile = \"metal\"\n[kernel]\nconsoles = [\"ttyS2\"]\n\
+                   [packages]\ncomponents = [\"main\"]\n[firmware]\npackages = []\n";
+        let own = parse(own).unwrap();
+        assert_eq!(own.packages.names, Recipe::embedded(Role::Server, None).unwrap().packages.names);
+        assert_eq!((own.packages.components, &*own.kernel.cmdline[0]), (vec!["main".to_owned()], "console=ttyS2"));
+        // What is asked for wins over the file, and the file over what it extends.
+        let text = "extends = \"server\"\nprofile = \"metal\"\n";
+        let asked = Recipe::parse("r.toml", text, Some(Profile::Cloud), &mut |_| None).unwrap();
+        assert_eq!(asked, parse("extends = \"server\"\n").unwrap());
+        let said = parse("extends = \"server\"\nprofile = \"metla\"\n").unwrap_err().to_string();
+        assert!(said.contains("r.toml:2:11") && said.contains("did you mean `metal`?"), "{said}");
+    }
+
+    #[test]
     fn a_recipe_may_have_the_name_of_what_it_extends() {
         let text = "extends = \"server\"\n";
         let mut open = |path: &Path| (path == Path::new("server.toml")).then(|| text.to_owned());
-        assert!(Recipe::parse("server.toml", text, &mut open).is_ok());
-        let circle = Recipe::parse("a.toml", "extends = \"b\"\n", &mut |path| {
+        assert!(Recipe::parse("server.toml", text, None, &mut open).is_ok());
+        let circle = Recipe::parse("a.toml", "extends = \"b\"\n", None, &mut |path| {
             Some(format!("extends = \"{}\"\n", if path == Path::new("b.toml") { "a" } else { "b" }))
         });
         assert!(matches!(circle, Err(RecipeError::Circle { .. })), "{circle:?}");
@@ -267,6 +304,7 @@ mod tests {
             ("", "extnds", "extends"),
             ("", "platfrom", "platform"),
             ("[kernel]", "cmdlin", "cmdline"),
+            ("[firmware]", "package", "packages"),
             ("[packages]", "suit", "suite"),
             ("[root]", "programms", "programs"),
             ("[initramfs]", "levle", "level"),
@@ -283,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_role_is_hardened_as_far_as_it_can_be() {
-        let of = |role| Recipe::embedded(role).unwrap();
+        let of = |role| Recipe::embedded(role, None).unwrap();
         let (server, client) = (of(Role::Server), of(Role::Client));
         assert_eq!(server.module_loading, ModuleLoading::OffAfterBoot);
         assert_eq!(client.module_loading, ModuleLoading::On);

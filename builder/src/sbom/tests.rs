@@ -25,6 +25,7 @@ fn manifest(source: NomadSource) -> Manifest {
     Manifest {
         format: Manifest::FORMAT,
         name: "test".into(),
+        profile: crate::recipe::Profile::Cloud,
         version: "0.1.0".into(),
         role: Role::Server,
         architecture: "x86_64".into(),

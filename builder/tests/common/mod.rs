@@ -27,7 +27,7 @@ use builder::{
 use fixture::Member;
 
 pub(crate) const EPOCH: u64 = 1_700_000_000;
-pub(crate) const KERNEL: &str = "6.1.0-test";
+pub(crate) const KERNEL: &str = "6.1.0-cloud-amd64";
 
 /// Every format.
 pub(crate) const ALL: [&str; 4] =
@@ -174,7 +174,7 @@ fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
     let at = |name: &str| format!("{lib}/{name}");
     let one = |name: &str, bytes: &[u8]| fixture::deb(".xz", EPOCH - 5, &[Member::File(&at(name), 0o644, bytes)]);
     vec![
-        ("linux-image-6.1.0-test", fixture::deb(".xz", EPOCH - 9, &kernel)),
+        ("linux-image-6.1.0-cloud-amd64", fixture::deb(".xz", EPOCH - 9, &kernel)),
         (
             "ca-certificates",
             fixture::deb(

@@ -12,12 +12,11 @@ use builder::{
     build::{self, Format, NomadSources, Request},
     cache::Cache,
     compress::Compression,
-    embedded,
     lock::Lock,
     mirror,
     packages::{self, Policy},
     progress::Progress,
-    recipe::Recipe,
+    recipe::{Profile, Recipe},
 };
 
 use super::{cpu, table::Row};
@@ -79,8 +78,8 @@ pub(super) fn cache(scratch: &Path) -> anyhow::Result<PathBuf> {
 pub(super) fn request(scratch: &Path, cache: PathBuf, role: Role) -> anyhow::Result<Request> {
     let named = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     Ok(Request {
-        recipe: Recipe::embedded(role)?,
-        lock: Some(Lock::parse("base.lock", embedded::LOCK)?),
+        recipe: Recipe::embedded(role, None)?,
+        lock: Some(Lock::embedded(Profile::Cloud)?),
         policy: Policy::Prefer,
         output: scratch.join("out"),
         formats: vec![Format::Raw, Format::Netboot],
