@@ -253,6 +253,35 @@ fn what_is_not_for_this_node_changes_nothing() {
 }
 
 #[test]
+fn a_clients_update_a_smaller_slot_and_a_grown_disk() {
+    let mut machine = Machine::new();
+    let (own, signed) = (machine.own(), machine.signed());
+    let client = Own { role: Role::Client, ..own.clone() };
+    let update = file(&Manifest { role: Role::Client, ..manifest() }, |text| Some(machine.signer.sign(text)));
+    machine.whole(&client, &update).unwrap();
+    machine.is_updated();
+
+    // As somebody made the disk who had less room for slot b.
+    let mut machine = Machine { signer: machine.signer, ..Machine::new() };
+    let mut disk = Cursor::new(&mut machine.disk[..]);
+    let mut table = gptman::GPT::find_from(&mut disk).unwrap();
+    table[4].ending_lba = table[4].starting_lba + 99;
+    table.write_into(&mut disk).unwrap();
+    let before = machine.disk.clone();
+    let why = machine.whole(&own, &signed).unwrap_err().to_string();
+    assert_eq!(why, "root.squashfs of the update has 70000 bytes, its partition has room for 51200");
+    assert!(machine.disk == before);
+    machine.is_sound();
+
+    // The hypervisor made it larger: the table's copy is no longer at its end.
+    let mut machine = Machine { signer: machine.signer, ..Machine::new() };
+    machine.disk.resize(machine.disk.len() + usize::try_from(4 * MIB).unwrap(), 0);
+    machine.whole(&own, &signed).unwrap();
+    machine.is_sound();
+    machine.is_updated();
+}
+
+#[test]
 fn a_system_on_trial_is_not_updated() {
     let mut machine = Machine::new();
     let (own, file) = (machine.own(), machine.signed());
