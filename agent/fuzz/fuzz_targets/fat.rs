@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     volume[510..512].copy_from_slice(&[0x55, 0xaa]);
     let before = volume.clone();
     let size = volume.len() as u64;
-    let mut check = |volume: &mut Vec<u8>| fat::check(&mut Cursor::new(volume), size, Slot::B).is_ok();
+    let check = |volume: &mut Vec<u8>| fat::check(&mut Cursor::new(volume), size, Slot::B).is_ok();
     if check(&mut volume) {
         let once = volume.clone();
         assert!(check(&mut volume) && volume == once);
