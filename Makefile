@@ -28,7 +28,7 @@ define need
   else echo "missing:$$missing. Run: sudo apt-get install $(2)" >&2; exit 1; fi; }
 endef
 
-.PHONY: help image test qemu-test lint audit audit-kernel bench fuzz clean deps-build deps-test deps-qemu deps-bench agent standin builder
+.PHONY: help image image-metal test qemu-test lint audit audit-kernel bench fuzz clean deps-build deps-test deps-qemu deps-bench agent standin builder
 
 help:
 	@echo "make image       build the server and the client image into $(OUT)/"
@@ -68,6 +68,10 @@ builder: deps-build
 image: agent standin builder
 	@for role in $(ROLES); do $(BUILDER) build --role $$role --format raw,iso,netboot --output $(OUT) || exit 1; done
 
+# For vm_metal.
+image-metal: agent standin builder
+	$(BUILDER) build --role server --profile metal --format raw --output $(OUT)
+
 test: deps-test agent standin
 	cargo test --locked --workspace --exclude tests
 	PATH="$$PATH:/usr/sbin" cargo test --locked -p agent --test seeds -- --ignored
@@ -78,7 +82,7 @@ SUITES := $(basename $(notdir $(wildcard tests/tests/vm_*.rs)))
 ALONE := $(filter vm_cluster vm_update vm_channel vm_budgets,$(SUITES))
 TWICE := $(filter-out $(ALONE),$(SUITES))
 
-qemu-test: deps-qemu image
+qemu-test: deps-qemu image image-metal
 	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests $(ALONE:%=--test %) -- --test-threads=1
 	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests $(TWICE:%=--test %) -- --test-threads=2
 

@@ -7,8 +7,11 @@ use std::{
     process::Command,
 };
 
-use agent::slots::boot_once;
+use agent::slots::{Slot, boot_once, config};
 use anyhow::{Context as _, ensure};
+use qemu::vm::clock_arguments;
+
+use crate::images;
 
 /// The partition of a raw disk.
 #[derive(Debug)]
@@ -27,6 +30,21 @@ impl Esp {
         // Most of a disk is holes, which the library's copy would fill.
         run(Command::new("cp").arg("--sparse=always").arg(image).arg(to))?;
         Self::of(to)
+    }
+
+    /// Of a copy of `image` at `to` whose slot a, under BIOS, has the words on its command line that the other ways to boot get from
+    /// QEMU; and that command line.
+    ///
+    /// # Errors
+    /// Those of [`Self::of_copy`]; and when the slot has no command line.
+    pub fn told_of_the_clock(image: &Path, to: &Path) -> anyhow::Result<(Self, String)> {
+        let esp = Self::of_copy(image, to)?;
+        let of_image = String::from_utf8(esp.read(Slot::A.syslinux_cfg())?)?;
+        let cmdline = of_image.lines().find_map(|line| line.strip_prefix("APPEND "));
+        let cmdline = cmdline.context("slot a has no command line")?;
+        let cmdline = format!("{cmdline} {} {}", images::CMDLINE, clock_arguments());
+        esp.write(Slot::A.syslinux_cfg(), config::slot(Slot::A, &cmdline).as_bytes())?;
+        Ok((esp, cmdline))
     }
 
     /// Of a machine's disk as it is now, which is flattened into `to`. The machine is off.

@@ -7,7 +7,10 @@ use std::{
 
 use agent::facts::Role;
 use anyhow::{Context as _, bail};
-use builder::manifest::{Kind, Manifest};
+use builder::{
+    manifest::{Kind, Manifest},
+    recipe::Profile,
+};
 use qemu::{BootFiles, vm::DiskFormat};
 
 use crate::suite;
@@ -26,27 +29,35 @@ pub struct Image {
 }
 
 impl Image {
-    /// The newest image of `role` in the directory that `STEPPE_IMAGES` names.
+    /// The newest image of `role` for the cloud in the directory that `STEPPE_IMAGES` names.
     ///
     /// # Errors
     /// When the variable is not set or there is no such image.
     pub fn find(role: Role) -> anyhow::Result<Self> {
-        let directory = suite::images_directory().with_context(|| format!("{} is not set", suite::IMAGES_VARIABLE))?;
-        Self::find_in(&directory, role)
+        Self::find_for(role, Profile::Cloud)
     }
 
-    fn find_in(directory: &Path, role: Role) -> anyhow::Result<Self> {
+    /// As [`Self::find`], for other machines.
+    ///
+    /// # Errors
+    /// Those of [`Self::find`].
+    pub fn find_for(role: Role, profile: Profile) -> anyhow::Result<Self> {
+        let directory = suite::images_directory().with_context(|| format!("{} is not set", suite::IMAGES_VARIABLE))?;
+        Self::find_in(&directory, role, profile)
+    }
+
+    fn find_in(directory: &Path, role: Role, profile: Profile) -> anyhow::Result<Self> {
         let entries = fs::read_dir(directory).with_context(|| format!("failed to list {}", directory.display()))?;
         let mut found: Vec<_> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.to_string_lossy().ends_with(Manifest::SUFFIX))
             .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, Manifest::read(&path).ok()?)))
-            .filter(|(_, manifest)| manifest.role == role)
+            .filter(|(_, manifest)| manifest.role == role && manifest.profile == profile)
             .collect();
         found.sort_by_key(|(written, _)| *written);
         match found.pop() {
             Some((_, manifest)) => Ok(Self { manifest }),
-            None => bail!("no {role} image in {}: run `make image`", directory.display()),
+            None => bail!("no {role} image for {profile} in {}: run `make image`", directory.display()),
         }
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use builder::manifest::Kind;
 use qemu::{
     BootFiles, MachineSpec,
-    vm::{DiskBus, DiskFormat, clock_arguments},
+    vm::{DiskBus, DiskFormat},
     volume::SeedMedium,
 };
 use tests::{
@@ -49,17 +49,9 @@ fn inspect(cluster: &Cluster, folder: &Path) -> anyhow::Result<Esp> {
     Esp::of_machine(&cluster.lab().machine(NAME).disk(), &folder.join("flat.raw"))
 }
 
-/// A copy of the disk whose slot a, under BIOS, has the words on its command line that the other ways to boot get from QEMU; and
-/// that command line.
+/// The disk of the image, for a PC BIOS, and its command line.
 fn told_of_the_clock(folder: &Path) -> anyhow::Result<(Esp, String)> {
-    let disk = Image::find(Role::Server)?.path(Kind::Raw)?;
-    let esp = Esp::of_copy(&disk, &folder.join("disk.raw"))?;
-    let of_image = String::from_utf8(esp.read(Slot::A.syslinux_cfg())?)?;
-    let cmdline =
-        of_image.lines().find_map(|line| line.strip_prefix("APPEND ")).context("slot a has no command line")?;
-    let cmdline = format!("{cmdline} {} {}", images::CMDLINE, clock_arguments());
-    esp.write(Slot::A.syslinux_cfg(), config::slot(Slot::A, &cmdline).as_bytes())?;
-    Ok((esp, cmdline))
+    Esp::told_of_the_clock(&Image::find(Role::Server)?.path(Kind::Raw)?, &folder.join("disk.raw"))
 }
 
 fn bios((): &mut ()) -> anyhow::Result<()> {

@@ -4,8 +4,8 @@ use crate::lab::LabError;
 use crate::lab::spec::{BootMethod, MachineSpec, NicLease, nic_mac};
 use crate::switch::Mac;
 use crate::vm::{
-    Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, Smbios, Vm, VmConfig, clock_arguments, create_empty,
-    create_overlay,
+    Boot, Console, Disk, DiskBus, DiskFormat, Firmware, Nic, NicModel, Smbios, Vm, VmConfig, clock_arguments,
+    create_empty, create_overlay,
 };
 use crate::volume::{self, Seed, SeedMedium, VolumeFormat};
 use crate::{Accelerator, Deadline};
@@ -24,6 +24,8 @@ pub struct MachineNic {
     pub mac: Mac,
     /// What DHCP gives it.
     pub lease: NicLease,
+    /// What kind of card it is.
+    pub model: NicModel,
     socket: PathBuf,
 }
 
@@ -78,6 +80,7 @@ impl Machine {
                 port: name(&spec.name, "."),
                 mac: nic.mac.unwrap_or_else(|| nic_mac(address, number)),
                 lease: nic.lease,
+                model: nic.model,
                 socket: directory.join(name("net", "")),
             }
         });
@@ -238,7 +241,11 @@ impl Machine {
             cpus: spec.cpus,
             memory_mib: spec.memory_mib,
             disks,
-            nics: self.nics.iter().map(|nic| Nic { socket: nic.socket.clone(), mac: nic.mac }).collect(),
+            nics: self
+                .nics
+                .iter()
+                .map(|nic| Nic { socket: nic.socket.clone(), mac: nic.mac, model: nic.model })
+                .collect(),
             smbios,
             clock: spec.clock.clone(),
             extra: spec.extra.clone(),

@@ -2,7 +2,7 @@
 
 use crate::services::metadata::Cloud;
 use crate::switch::Mac;
-use crate::vm::{DiskBus, DiskFormat, Smbios};
+use crate::vm::{DiskBus, DiskFormat, NicModel, Smbios};
 use crate::volume::{Seed, SeedMedium, Volume};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -94,6 +94,8 @@ pub struct NicSpec {
     pub mac: Option<Mac>,
     /// What DHCP gives it.
     pub lease: NicLease,
+    /// What kind of card it is.
+    pub model: NicModel,
 }
 
 /// What DHCP gives a network interface.
@@ -112,7 +114,7 @@ impl NicSpec {
     /// An interface with the usual station.
     #[must_use]
     pub fn new(lease: NicLease) -> Self {
-        Self { mac: None, lease }
+        Self { mac: None, lease, model: NicModel::default() }
     }
 }
 
@@ -216,6 +218,13 @@ impl MachineSpec {
     #[must_use]
     pub fn nics(self, leases: impl IntoIterator<Item = NicLease>) -> Self {
         Self { nics: leases.into_iter().map(NicSpec::new).collect(), ..self }
+    }
+
+    /// With network cards of this kind.
+    #[must_use]
+    pub fn cards(mut self, model: NicModel) -> Self {
+        self.nics.iter_mut().for_each(|nic| nic.model = model);
+        self
     }
 
     /// With this much memory.

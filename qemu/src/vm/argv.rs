@@ -1,6 +1,6 @@
 //! From a machine's description to QEMU's arguments. Nothing newer than QEMU 7.2.
 
-use crate::vm::config::{Boot, Disk, DiskBus, VmConfig};
+use crate::vm::config::{Boot, Disk, DiskBus, NicModel, VmConfig};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -159,8 +159,14 @@ impl Args {
     }
 
     fn disks(&mut self, config: &VmConfig) {
-        if config.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
-            self.pair("-device", "virtio-scsi-pci,id=scsi");
+        for (bus, controller) in [
+            (DiskBus::Scsi, "virtio-scsi-pci,id=scsi"),
+            (DiskBus::MegaRaid, "megasas,id=raid"),
+            (DiskBus::Usb, "qemu-xhci,id=usb"),
+        ] {
+            if config.disks.iter().any(|disk| disk.bus == bus) {
+                self.pair("-device", controller);
+            }
         }
         let (mut scsi, mut sata) = (0, 0);
         for (index, disk) in config.disks.iter().enumerate() {
@@ -183,6 +189,8 @@ impl Args {
             let device = match disk.bus {
                 DiskBus::Virtio => "virtio-blk-pci".to_owned(),
                 DiskBus::Scsi => format!("scsi-hd,bus=scsi.0,scsi-id={}", place(&mut scsi)),
+                DiskBus::MegaRaid => format!("scsi-hd,bus=raid.0,scsi-id={}", place(&mut scsi)),
+                DiskBus::Usb => "usb-storage,bus=usb.0,removable=on".to_owned(),
                 DiskBus::Nvme => "nvme".to_owned(),
                 DiskBus::Ahci => format!("ide-hd,bus=ide.{}", place(&mut sata)),
                 DiskBus::Cdrom => format!("ide-cd,bus=ide.{}", place(&mut sata)),
@@ -207,7 +215,8 @@ impl Args {
                 },
             );
             // Without an option ROM the firmware does not try to boot from the network.
-            let device = format!("virtio-net-pci,netdev=net{index},mac={},romfile=,rx_queue_size=1024", nic.mac);
+            let queue = if nic.model == NicModel::Virtio { ",rx_queue_size=1024" } else { "" };
+            let device = format!("{},netdev=net{index},mac={},romfile={queue}", nic.model.device(), nic.mac);
             self.pair("-device", device);
         }
     }

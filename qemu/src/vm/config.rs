@@ -152,6 +152,10 @@ pub enum DiskBus {
     Nvme,
     /// `sda` behind SATA: VirtualBox, old hypervisors.
     Ahci,
+    /// `sda` behind a RAID controller of LSI (MegaRAID): a server.
+    MegaRaid,
+    /// `sda`, a stick on USB.
+    Usb,
     /// `sr0` behind SATA, write-protected.
     Cdrom,
 }
@@ -163,6 +167,36 @@ pub struct Nic {
     pub socket: PathBuf,
     /// The address that the guest sees.
     pub mac: crate::switch::Mac,
+    /// What kind of card it is.
+    pub model: NicModel,
+}
+
+/// A kind of network card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NicModel {
+    /// virtio: most clouds.
+    #[default]
+    Virtio,
+    /// Intel's 82545EM, old and often emulated.
+    E1000,
+    /// Intel's 82574L: servers.
+    E1000e,
+    /// VMware's own.
+    Vmxnet3,
+    /// Realtek's 8139C+.
+    Rtl8139,
+}
+
+impl NicModel {
+    pub(crate) fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::E1000 => "e1000",
+            Self::E1000e => "e1000e",
+            Self::Vmxnet3 => "vmxnet3",
+            Self::Rtl8139 => "rtl8139",
+        }
+    }
 }
 
 /// What the firmware says about the machine (`dmidecode`); clouds are recognised by it.

@@ -13,7 +13,7 @@ mod tsc;
 mod verdict;
 
 pub use argv::{QEMU, Wiring, argv, replay_script};
-pub use config::{Boot, Disk, DiskBus, DiskFormat, Nic, Smbios, VmConfig};
+pub use config::{Boot, Disk, DiskBus, DiskFormat, Nic, NicModel, Smbios, VmConfig};
 pub use console::{Console, ConsoleError, Line, Mark};
 pub use firmware::{Firmware, FirmwareError};
 pub use machine::{Vm, VmError};

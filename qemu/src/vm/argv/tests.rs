@@ -2,7 +2,7 @@ use super::*;
 use crate::Accelerator;
 use crate::switch::Mac;
 use crate::vm::Firmware;
-use crate::vm::config::{DiskFormat, Nic, Smbios};
+use crate::vm::config::{DiskFormat, Nic, NicModel, Smbios};
 
 fn harness() -> Wiring {
     Wiring::Harness { console: "/run/con".into(), qmp: "/run/qmp".into() }
@@ -31,7 +31,7 @@ fn node() -> VmConfig {
             Disk::new("/d/disk.qcow2", DiskFormat::Qcow2).with_serial("root"),
             Disk::new("/d/a,b.img", DiskFormat::Raw).read_only(),
         ],
-        nics: vec![Nic { socket: "/d/net".into(), mac: Mac([0x52, 0x54, 0, 0, 0, 1]) }],
+        nics: vec![Nic { socket: "/d/net".into(), mac: Mac([0x52, 0x54, 0, 0, 0, 1]), model: NicModel::Virtio }],
         smbios: Smbios { serial: Some("ds=nocloud;s=http://10.0.5.1/".into()), ..Smbios::default() },
         ..VmConfig::new("server-vm-0", Accelerator::Tcg, boot)
     }
@@ -80,7 +80,10 @@ fn firmware_and_every_kind_of_drive() {
             drive("c", DiskBus::Ahci),
             drive("d", DiskBus::Cdrom),
             drive("e", DiskBus::Scsi),
+            drive("f", DiskBus::MegaRaid),
+            drive("g", DiskBus::Usb),
         ],
+        nics: vec![Nic { socket: "/d/net".into(), mac: Mac([2, 0, 0, 0, 0, 1]), model: NicModel::E1000e }],
         smbios: Smbios { asset_tag: Some("7783".into()), oem: vec!["a=b,c".into()], ..Smbios::default() },
         clock: Some("1999-12-31T23:59:00".into()),
         pvpanic: true,
@@ -103,6 +106,11 @@ fn firmware_and_every_kind_of_drive() {
         "-drive if=none,id=disk3,format=raw,file=/d/d,cache=unsafe,discard=unmap,readonly=on",
         "-device ide-cd,bus=ide.1,drive=disk3,bootindex=3",
         "-device scsi-hd,bus=scsi.0,scsi-id=1,drive=disk4,bootindex=4",
+        "-device megasas,id=raid",
+        "-device scsi-hd,bus=raid.0,scsi-id=2,drive=disk5,bootindex=5",
+        "-device qemu-xhci,id=usb",
+        "-device usb-storage,bus=usb.0,removable=on,drive=disk6,bootindex=6",
+        "-device e1000e,netdev=net0,mac=02:00:00:00:00:01,romfile=",
         "-device pvpanic-pci",
         "-S",
     ] {
