@@ -13,7 +13,7 @@ use tests::{
     cluster::{CLIENT_DATA, LONE_SERVER_DATA, SERVER_DATA, machine},
     node::{BOOT, INSTALL, Node},
     suite,
-    update::{NEW, OLD, Updates},
+    update::{NEW, Updates},
     wait,
 };
 
@@ -80,7 +80,7 @@ fn publish(site: &Site, updates: &Updates, change: impl FnOnce(&mut Channel)) ->
 }
 
 fn offer(site: &Site, text: &str, signature: &str) {
-    // The signature first: a node that looks in between sees one that does not fit, and looks again.
+    // A node that looks in between sees a signature that does not fit, and looks again.
     site.put(&format!("{CHANNEL}.minisig"), signature);
     site.put(CHANNEL, text);
 }
@@ -193,8 +193,6 @@ fn three(images: &mut Images) -> anyhow::Result<()> {
 }
 
 fn client(images: &mut Images) -> anyhow::Result<()> {
-    let data = CLIENT_DATA.replace("\"server-vm-1:4647\", ", "").replace(", \"server-vm-2:4647\"", "");
-    ensure!(data != CLIENT_DATA, "the example changed: {data}");
     let follower = images.client.bios("client-vm-0").user_data(format!("{CLIENT_DATA}{FOLLOW}")).memory_mib(448);
     let specs = vec![
         machine("server-vm-0", Role::Server, "")?.user_data(LONE_SERVER_DATA),
@@ -236,7 +234,6 @@ fn client(images: &mut Images) -> anyhow::Result<()> {
     let id = node_id(&api, &other.name)?;
     api.put(&format!("/v1/node/{id}/drain"), &body).map_err(anyhow::Error::msg)?;
     running_on(&follower.name, 2 * BOOT)?;
-    ensure!(!follower.said_after(mark, &format!("version    {OLD}")), "the old version came back");
     Ok(())
 }
 
