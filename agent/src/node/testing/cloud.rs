@@ -132,7 +132,11 @@ impl Cloud {
 
     /// Starts to serve on a loopback address.
     pub(crate) fn serve(&self) -> CloudServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.serve_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// The same on a socket that listens.
+    pub(crate) fn serve_on(&self, listener: TcpListener) -> CloudServer {
         let shared = Arc::new(Shared { cloud: self.clone(), heard: Mutex::default(), end: AtomicBool::new(false) });
         let server = CloudServer { address: listener.local_addr().unwrap(), shared: Arc::clone(&shared) };
         std::thread::spawn(move || {

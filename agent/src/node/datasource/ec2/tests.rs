@@ -95,6 +95,20 @@ fn there_is_no_way_back_to_the_service_without_tokens() {
 }
 
 #[test]
+fn the_service_may_have_an_address_of_ipv6() {
+    assert!(Ec2::aws().endpoints.iter().any(|endpoint| endpoint.address.to_string() == "fd00:ec2::254"));
+    // A host without IPv6 cannot show it.
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let server = cloud().serve_on(listener);
+    let seed = match ask(server.address.into(), Timing::CLOUD) {
+        Outcome::Found(seed) => seed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(seed.metadata.instance_id.as_deref(), Some("i-0a1b2c3d4e5f60718"));
+    assert!(server.requests().iter().any(|request| request == "PUT /latest/api/token"));
+}
+
+#[test]
 fn others_have_no_tokens() {
     let cloud = Cloud::default()
         .needs("!X-aws-ec2-metadata-token", "", 400)
