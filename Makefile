@@ -47,7 +47,7 @@ deps-build:
 
 # The referees: programs that know the formats we write.
 deps-test: deps-build
-	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz mcopy fdisk faketime unshare setpriv /usr/lib/ISOLINUX/isolinux.bin,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils fdisk faketime util-linux isolinux)
+	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz mcopy fdisk file faketime unshare setpriv /usr/lib/ISOLINUX/isolinux.bin,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils fdisk file faketime util-linux isolinux)
 
 deps-qemu: deps-test
 	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
@@ -73,7 +73,7 @@ image-metal: agent standin builder
 	$(BUILDER) build --role server --profile metal --format raw --output $(OUT)
 
 test: deps-test agent standin
-	cargo test --locked --workspace --exclude tests
+	STEPPE_REFEREES=all cargo test --locked --workspace --exclude tests
 	PATH="$$PATH:/usr/sbin" cargo test --locked -p agent --test seeds -- --ignored
 	cargo test --locked -p tests --lib --test 'contract*'
 

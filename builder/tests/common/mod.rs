@@ -16,6 +16,7 @@ use std::{
     process::Output,
 };
 
+use agent::facts::Role;
 use assert_cmd::Command;
 use builder::{
     cache::Cache,
@@ -23,6 +24,7 @@ use builder::{
     embedded,
     lock::{Lock, Locked},
     modules::ModuleLists,
+    recipe::{Profile, Recipe},
 };
 use fixture::Member;
 
@@ -36,6 +38,8 @@ pub(crate) const ALL: [&str; 4] =
 /// Everything below one temporary folder.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
+    /// The name of its images.
+    pub(crate) image: &'static str,
     pub(crate) recipe: PathBuf,
     pub(crate) agent: PathBuf,
     pub(crate) nomad: PathBuf,
@@ -43,23 +47,29 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(Profile::Cloud)
+    }
+
+    /// A world whose recipe is for servers of one's own: another kernel, firmware.
+    pub(crate) fn metal() -> Self {
+        Self::of(Profile::Metal)
+    }
+
+    fn of(profile: Profile) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_path_buf();
         let recipe = path.join("test.toml");
-        fs::write(
-            &recipe,
-            "extends = \"server\"\nname = \"test\"\n[root]\nlevel = 3\n\
-             [disk]\nsize = \"160MiB\"\nesp = \"40MiB\"\nslot = \"16MiB\"\n",
-        )
-        .unwrap();
+        let text = "[root]\nlevel = 3\n[disk]\nsize = \"160MiB\"\nesp = \"40MiB\"\nslot = \"16MiB\"\n";
+        fs::write(&recipe, format!("extends = \"server\"\nname = \"test\"\nprofile = \"{profile}\"\n{text}")).unwrap();
         let (agent, nomad) = (path.join("agent"), path.join("nomad"));
         program(&agent, &fixture::elf(None, &[]));
         let mut bytes = nomad_fixture::program("Nomad v2.0.5\n");
         // Large enough that its blocks are compressed beforehand, on several threads.
         bytes.extend((0..400_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()));
         program(&nomad, &bytes);
-        let world = Self { folder, recipe, agent, nomad };
-        world.add_packages();
+        let image = if profile == Profile::Metal { "test-metal" } else { "test" };
+        let world = Self { folder, image, recipe, agent, nomad };
+        world.add_packages(profile);
         world
     }
 
@@ -71,14 +81,15 @@ impl World {
         self.path("cache")
     }
 
-    fn add_packages(&self) {
+    fn add_packages(&self, profile: Profile) {
         let cache = Cache::open(&self.cache(), || ()).unwrap();
         let mut packages = Vec::new();
-        for (name, bytes) in packages_of_world() {
+        let kernel = kernel(profile);
+        for (name, bytes) in packages_of_world(profile, &kernel) {
             let sha256 = Digest::of(&bytes);
             fs::write(cache.package(sha256), &bytes).unwrap();
             packages.push(Locked {
-                name: name.to_owned(),
+                name,
                 version: "1.0".to_owned(),
                 sha256,
                 size: bytes.len() as u64,
@@ -86,7 +97,7 @@ impl World {
             });
         }
         packages.sort();
-        let kernel = format!("linux-image-{KERNEL}");
+        let kernel = format!("linux-image-{kernel}");
         let lock = Lock { suite: "trixie".into(), kernel, nomad: None, packages };
         fs::write(self.recipe.with_extension("lock"), lock.text()).unwrap();
     }
@@ -153,19 +164,27 @@ fn program(path: &Path, bytes: &[u8]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
-    let lists = ModuleLists::parse("m", embedded::module_list("cloud").unwrap()).unwrap();
-    let module = fixture::xz(&fixture::kernel_module("license=GPL\0alias=pci:v*\0depends=\0"));
+fn kernel(profile: Profile) -> String {
+    match profile {
+        Profile::Cloud => KERNEL.to_owned(),
+        Profile::Metal => KERNEL.replace("-cloud", ""),
+    }
+}
+
+fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
+    let lists = ModuleLists::parse("m", embedded::module_list(profile.as_str()).unwrap()).unwrap();
+    let module =
+        fixture::xz(&fixture::kernel_module("license=GPL\0alias=pci:v*\0depends=\0firmware=maker/firmware-bnx2.fw\0"));
     let lists = [lists.initramfs, lists.root];
     let names = lists.iter().flat_map(|wanted| {
         let asked = wanted.asked.iter().flat_map(|(name, before)| before.iter().chain([name]));
         wanted.always.iter().chain(&wanted.devices).chain(asked)
     });
     let paths: BTreeSet<String> =
-        names.map(|name| format!("usr/lib/modules/{KERNEL}/kernel/{}.ko.xz", name.trim_start_matches('?'))).collect();
-    let image = format!("boot/vmlinuz-{KERNEL}");
-    let mut kernel = vec![Member::File(&image, 0o644, &[0x4b; 9000])];
-    kernel.extend(paths.iter().map(|path| Member::File(path, 0o644, &module)));
+        names.map(|name| format!("usr/lib/modules/{kernel}/kernel/{}.ko.xz", name.trim_start_matches('?'))).collect();
+    let image = format!("boot/vmlinuz-{kernel}");
+    let mut of_kernel = vec![Member::File(&image, 0o644, &[0x4b; 9000])];
+    of_kernel.extend(paths.iter().map(|path| Member::File(path, 0o644, &module)));
     let tool = fixture::elf(Some("/lib64/ld-linux-x86-64.so.2"), &["libext2fs.so.2", "libc.so.6"]);
     let library = |needs: &[&str]| fixture::elf(None, needs);
     let (ext2fs, libc, ld) =
@@ -173,8 +192,13 @@ fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
     let lib = "usr/lib/x86_64-linux-gnu";
     let at = |name: &str| format!("{lib}/{name}");
     let one = |name: &str, bytes: &[u8]| fixture::deb(".xz", EPOCH - 5, &[Member::File(&at(name), 0o644, bytes)]);
-    vec![
-        ("linux-image-6.1.0-cloud-amd64", fixture::deb(".xz", EPOCH - 9, &kernel)),
+    let recipe = Recipe::embedded(Role::Server, Some(profile)).unwrap();
+    let firmware = recipe.packages.names.into_iter().filter(|name| name.starts_with("firmware-")).map(|name| {
+        let file = format!("usr/lib/firmware/maker/{name}.fw");
+        (name, fixture::deb(".xz", EPOCH - 5, &[Member::File(&file, 0o644, b"a program for a card")]))
+    });
+    let image = (format!("linux-image-{kernel}"), fixture::deb(".xz", EPOCH - 9, &of_kernel));
+    let others = vec![
         (
             "ca-certificates",
             fixture::deb(
@@ -262,7 +286,9 @@ fn packages_of_world() -> Vec<(&'static str, Vec<u8>)> {
             "tzdata",
             fixture::deb(".xz", EPOCH - 5, &[Member::File("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2")]),
         ),
-    ]
+    ];
+    let others = others.into_iter().map(|(name, bytes)| (name.to_owned(), bytes));
+    others.chain([image]).chain(firmware).collect()
 }
 
 /// Both streams of a program, for messages of failed tests.
