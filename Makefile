@@ -103,11 +103,15 @@ audit-kernel: deps-test image
 bench: deps-bench image
 	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin bench -- $(PARTS)
 
+# No input may take a reader longer, or more memory, than this: seconds, and megabytes at once and in all.
+FUZZ_LIMITS := -timeout=20 -malloc_limit_mb=1100 -rss_limit_mb=4096
 FUZZ_SECONDS ?= 60
 fuzz:
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
-	cd agent && for t in $$(cargo fuzz list); do mkdir -p fuzz/corpus/$$t && \
-	  cargo +nightly fuzz run $$t fuzz/corpus/$$t $$(ls -d fuzz/seeds/$$t 2>/dev/null) -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	STEPPE_SEEDS=$(abspath builder/fuzz/corpus) cargo test --quiet --locked -p builder --test fuzz_seeds
+	for crate in agent builder; do cd $(CURDIR)/$$crate && for t in $$(cargo fuzz list); do mkdir -p fuzz/corpus/$$t && \
+	  cargo +nightly fuzz run $$t fuzz/corpus/$$t $$(ls -d fuzz/seeds/$$t 2>/dev/null) -- -max_total_time=$(FUZZ_SECONDS) $(FUZZ_LIMITS) || exit 1; \
+	  done; done
 
 clean:
 	cargo clean

@@ -91,12 +91,22 @@ impl Apt {
         if output.status.success() {
             return Ok(());
         }
-        let said = complaints(&output);
-        Err(if said.contains("GPG error") || said.contains("is not signed") || said.contains("NO_PUBKEY") {
-            AptError::Signature { mirror: self.mirror.clone(), said }
+        Err(self.refused(complaints(&output)))
+    }
+
+    /// Why the lists are not taken, by what apt says. Its words for a signature are others since version 2.9.
+    fn refused(&self, said: String) -> AptError {
+        let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+        let mirror = self.mirror.clone();
+        if says(&["GPG error", "OpenPGP signature verification failed", "is not signed", "NO_PUBKEY"]) {
+            AptError::Signature { mirror, said }
+        } else if says(&["is expired", "is not valid yet"]) {
+            AptError::Time { mirror, said }
+        } else if is_full(&said) {
+            AptError::Full { folder: self.folder.clone(), said }
         } else {
-            AptError::Update { mirror: self.mirror.clone(), said }
-        })
+            AptError::Update { mirror, said }
+        }
     }
 
     /// The newest version of a package.
@@ -119,7 +129,8 @@ impl Apt {
         let word = format!("{}={}", package.name, package.version);
         let output = run(command.args(["-q", "download", "--", &word]).current_dir(folder))?;
         if !output.status.success() {
-            return Err(fail(complaints(&output)));
+            let said = complaints(&output);
+            return Err(if is_full(&said) { AptError::Full { folder: folder.to_owned(), said } } else { fail(said) });
         }
         let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         found
@@ -127,6 +138,11 @@ impl Apt {
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
             .ok_or_else(|| fail("it left no file".to_owned()))
     }
+}
+
+/// Whether there was no room for what apt fetched.
+fn is_full(said: &str) -> bool {
+    said.contains("No space left on device") || said.contains("enough free space")
 }
 
 fn run(command: &mut Command) -> Result<Output, AptError> {
@@ -144,7 +160,7 @@ fn complaints(output: &Output) -> String {
 }
 
 /// The configuration of an isolated apt: its own directories, and of the host's only `Acquire::*`.
-fn configuration(folder: &Path, host: &str) -> String {
+pub(crate) fn configuration(folder: &Path, host: &str) -> String {
     let folder = folder.display();
     let mut text = format!(
         "Dir::State \"{folder}/state\";\n\
@@ -178,7 +194,7 @@ fn configuration(folder: &Path, host: &str) -> String {
     text
 }
 
-fn parse_show(text: &str) -> Option<Candidate> {
+pub(crate) fn parse_show(text: &str) -> Option<Candidate> {
     let stanza = text.split("\n\n").next()?;
     let field =
         |key: &str| stanza.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()));
@@ -231,6 +247,24 @@ pub enum AptError {
         /// What apt said.
         said: String,
     },
+    /// The lists are signed, and for another time.
+    #[error(
+        "the lists of {mirror} are not for today: {said}; check this machine's clock, or name a mirror that is kept up to date with --mirror"
+    )]
+    Time {
+        /// The mirror.
+        mirror: String,
+        /// What apt said.
+        said: String,
+    },
+    /// No room.
+    #[error("failed to download into {folder}: {said}; make room there or name another folder (--cache)")]
+    Full {
+        /// Where.
+        folder: PathBuf,
+        /// What apt said.
+        said: String,
+    },
     /// The lists cannot be had.
     #[error("failed to fetch the lists of {mirror}: {said}; check the network, or name another mirror with --mirror")]
     Update {
@@ -261,6 +295,8 @@ pub enum AptError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -273,6 +309,40 @@ mod tests {
         assert_eq!(candidate.depends, ["linux-image-6.12", "kmod", "libc6"]);
         assert_eq!((candidate.version.as_str(), candidate.size), ("6.12-1", 12));
         assert_eq!(parse_show(""), None);
+    }
+
+    /// Words of apt 2.6 and 3.0.
+    #[test]
+    fn what_apt_says_is_understood() {
+        let apt = Apt { folder: "/c/apt".into(), mirror: "http://m/debian".into() };
+        for (said, wanted) in [
+            ("GPG error: http://m/debian trixie InRelease: NO_PUBKEY 1", "are not signed by Debian"),
+            ("OpenPGP signature verification failed: http://m/debian trixie InRelease: Missing key", "not signed by"),
+            ("The repository 'http://m/debian trixie Release' is not signed.", "are not signed by Debian"),
+            (
+                "Release file for http://m/debian/dists/trixie/InRelease is expired (invalid since 3d).",
+                "machine's clock",
+            ),
+            ("Release file for http://m/InRelease is not valid yet (invalid for another 2h).", "machine's clock"),
+            ("Write error - write (28: No space left on device)", "into /c/apt: Write error"),
+            ("You don't have enough free space in /c/.", "make room there"),
+            ("Could not connect to m:80", "check the network"),
+        ] {
+            let error = apt.refused(said.to_owned()).to_string();
+            assert!(error.contains(wanted) && error.contains(said), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_that_apt_prints_is_read_or_not(text in "(Package|Version|SHA256|Size|Depends)?: ?\\PC{0,20}\n?|\\PC{0,40}") {
+            let _ = parse_show(&text);
+            let _ = is_full(&text);
+            // Nothing that is not of the network comes out of the host's configuration.
+            let own = configuration(Path::new("/c"), "").lines().count();
+            let lines = configuration(Path::new("/c"), &text);
+            prop_assert!(lines.lines().count() == own || text.starts_with("Acquire::"));
+        }
     }
 
     #[test]

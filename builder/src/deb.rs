@@ -1,5 +1,7 @@
 //! Reading a Debian package: an `ar` archive with `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
 
+mod ar;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -7,7 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::tree::{Entry, Node, Origin, Tree};
+use crate::{
+    bounded::{self, AtMost},
+    tree::{Entry, Node, Origin, Tree},
+};
+
+/// Bytes that a package may have unpacked. The kernel for metal, the largest of an image, has 110 MB.
+const MOST: u64 = 2 << 30;
 
 /// What is in a package.
 #[derive(Debug)]
@@ -34,24 +42,26 @@ impl Deb {
     }
 
     fn parse(reader: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<Self> {
-        let mut archive = ar::Archive::new(reader);
+        let mut archive = ar::Archive::new(reader)?;
         let mut time = None;
-        while let Some(member) = archive.next_entry() {
-            let member = member?;
-            let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
-            if time.is_none() && name != "debian-binary" {
-                return Err(invalid(format!("the first member is {name:?}, not debian-binary")));
+        while let Some(header) = archive.header()? {
+            if time.is_none() && header.name != "debian-binary" {
+                return Err(invalid(format!("the first member is {:?}, not debian-binary", header.name)));
             }
-            let time = *time.get_or_insert(member.header().mtime());
-            let Some(compression) = name.strip_prefix("data.tar") else { continue };
+            let time = *time.get_or_insert(header.time);
+            let Some(compression) = header.name.strip_prefix("data.tar") else {
+                archive.skip(&header)?;
+                continue;
+            };
+            let member = archive.member(&header);
             let data: Box<dyn Read + '_> = match compression {
                 "" => Box::new(member),
-                ".xz" => Box::new(liblzma::read::XzDecoder::new(member)),
+                ".xz" => Box::new(bounded::xz(member)?),
                 ".zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
                 ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
                 other => return Err(invalid(format!("data.tar{other} has a compression that is not known"))),
             };
-            let (tree, licences) = unpack(data, origin, want)?;
+            let (tree, licences) = unpack(AtMost::new(data, MOST), origin, want)?;
             return Ok(Self { tree, time, licences });
         }
         Err(invalid("there is no data.tar in it; the file may be cut short".to_owned()))
@@ -88,7 +98,7 @@ fn unpack(data: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::
                 }
             }
             tar::EntryType::Regular => {
-                let mut bytes = Vec::with_capacity(usize::try_from(header.size()?).unwrap_or(0).min(1 << 24));
+                let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes)?;
                 if copyright {
                     licences = licence_names(&String::from_utf8_lossy(&bytes));

@@ -10,6 +10,7 @@
 //! told, by the node's own code.
 
 pub mod apt;
+pub mod bounded;
 pub mod build;
 pub mod cache;
 pub mod channel;
@@ -26,6 +27,8 @@ pub mod esp;
 pub mod fat;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gce;
 pub mod hint;
 pub mod initramfs;

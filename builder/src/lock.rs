@@ -55,6 +55,9 @@ pub struct Locked {
     pub licences: Vec<String>,
 }
 
+/// Bytes of the largest package that there can be: `ar` has ten digits for it. So sums of a few thousand are numbers.
+const LARGEST: u64 = 9_999_999_999;
+
 const HEADER: &str =
     "# What an image is made from, exactly. Written by the builder; `builder lock` takes newer ones.\n";
 
@@ -64,8 +67,12 @@ impl Lock {
     /// # Errors
     /// When the text is not a lock file.
     pub fn parse(file: &str, text: &str) -> Result<Self, LockError> {
-        toml::from_str(text)
-            .map_err(|error| LockError { file: file.to_owned(), message: hint::describe_toml(text, &error) })
+        let wrong = |message| LockError { file: file.to_owned(), message };
+        let lock: Self = toml::from_str(text).map_err(|error| wrong(hint::describe_toml(text, &error)))?;
+        match lock.packages.iter().find(|package| package.size > LARGEST) {
+            Some(Locked { name, size, .. }) => Err(wrong(format!(" no package has {size} bytes, as {name} does here"))),
+            None => Ok(lock),
+        }
     }
 
     /// The lock of the recipes that come with the builder.
@@ -164,6 +171,9 @@ mod tests {
             let lock = Lock { nomad, ..lock("1") };
             assert_eq!(Lock::parse("l", &lock.text()).unwrap(), lock);
         }
+        let large = lock("1").text().replace("size = 1", "size = 9223372036854775807");
+        let said = Lock::parse("l", &large).unwrap_err().to_string();
+        assert!(said.starts_with("l: no package has 9223372036854775807 bytes, as libc6"), "{said}");
         assert!(Lock::parse("l", "suit = \"x\"").unwrap_err().to_string().contains("did you mean `suite`?"));
     }
 

@@ -4,14 +4,17 @@
 //! machine that built it.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use agent::facts::{NomadFacts, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{content::Digest, disk::Partition, lock::Locked, recipe::Profile, tree::FileRecord};
+use crate::{bounded, content::Digest, disk::Partition, lock::Locked, recipe::Profile, tree::FileRecord};
+
+/// Bytes that a manifest may have. Those of images have a few hundred kilobytes.
+const MOST: u64 = 64 << 20;
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,7 +101,8 @@ impl Parts {
     /// Compressed bytes of everything but Nomad and its libraries.
     #[must_use]
     pub const fn without_nomad(&self) -> u64 {
-        self.kernel + self.initramfs + self.root.saturating_sub(self.nomad + self.libraries)
+        let rest = self.root.saturating_sub(self.nomad.saturating_add(self.libraries));
+        self.kernel.saturating_add(self.initramfs).saturating_add(rest)
     }
 }
 
@@ -160,12 +164,18 @@ impl Manifest {
     /// When the file cannot be read, or is not a manifest that this program knows.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let fail = |source| ManifestError::Read { path: path.to_path_buf(), source };
-        let text = fs::read_to_string(path).map_err(fail)?;
-        let mut manifest: Self = serde_json::from_str(&text)
-            .map_err(|error| ManifestError::Parse { path: path.to_path_buf(), why: error.to_string() })?;
+        Self::parse(path, &bounded::text(path, MOST).map_err(fail)?)
+    }
+
+    /// Parses the text of the manifest at `path`.
+    ///
+    /// # Errors
+    /// When it is not a manifest that this program knows.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ManifestError> {
+        let fail = |why| ManifestError::Parse { path: path.to_path_buf(), why };
+        let mut manifest: Self = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
         if manifest.format != Self::FORMAT {
-            let why = format!("it has format {}, this program knows {}", manifest.format, Self::FORMAT);
-            return Err(ManifestError::Parse { path: path.to_path_buf(), why });
+            return Err(fail(format!("it has format {}, this program knows {}", manifest.format, Self::FORMAT)));
         }
         manifest.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok(manifest)

@@ -30,7 +30,7 @@ fn is_archive(uri: &str) -> bool {
 }
 
 /// URIs of `deb [options] uri suite component...` lines.
-fn one_line_uris(text: &str) -> Vec<String> {
+pub(crate) fn one_line_uris(text: &str) -> Vec<String> {
     let uri = |line: &str| {
         let rest = line.trim().strip_prefix("deb")?.trim_start_matches("-src");
         let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
@@ -41,7 +41,7 @@ fn one_line_uris(text: &str) -> Vec<String> {
 }
 
 /// URIs of enabled stanzas of a deb822 file.
-fn deb822_uris(text: &str) -> Vec<String> {
+pub(crate) fn deb822_uris(text: &str) -> Vec<String> {
     let mut uris = Vec::new();
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     for stanza in text.split(|line| line.trim().is_empty()) {

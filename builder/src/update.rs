@@ -4,7 +4,7 @@
 //! signature; `builder sign` puts one behind its first member.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -16,7 +16,10 @@ use agent::update::{
 };
 use minisign::{KeyPair, PublicKeyBox, SecretKey, SecretKeyBox};
 
-use crate::content::Digest;
+use crate::{bounded, content::Digest};
+
+/// Bytes that a file with a key may have. minisign's have two hundred.
+const KEY_LIMIT: u64 = 64 << 10;
 
 /// Why there is no update file, or no signature.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +147,11 @@ fn first(rest: &mut &[u8]) -> Result<Vec<u8>, UpdateError> {
 /// When it cannot be read, or the password is wrong.
 pub fn read_key(path: &Path) -> Result<SecretKey, UpdateError> {
     let failed = |why: String| UpdateError::Key { path: path.to_owned(), why };
-    let text =
-        fs::read_to_string(path).map_err(|source| UpdateError::File { what: "read", path: path.to_owned(), source })?;
+    let text = bounded::text(path, KEY_LIMIT).map_err(|source| UpdateError::File {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     let parse = || SecretKeyBox::from_string(&text).map_err(|why| failed(why.to_string()));
     match parse()?.into_unencrypted_secret_key() {
         Ok(key) => Ok(key),
@@ -262,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         assert!(read_key(&path).unwrap_err().to_string().contains("failed to read"));
-        fs::write(&path, "no key").unwrap();
+        std::fs::write(&path, "no key").unwrap();
         assert!(read_key(&path).unwrap_err().to_string().contains("failed to use the key"));
         assert_eq!(public_key("RWQ"), None);
     }

@@ -1,9 +1,6 @@
 //! What the commands that build have in common: which recipe, from what.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use agent::facts::Role;
 use anyhow::{Context as _, Result, bail};
@@ -11,14 +8,19 @@ use clap::Args;
 
 use super::RoleArg;
 use crate::{
+    bounded,
     build::{Format, NomadSources, Request},
     cache::Cache,
     compress::Compression,
     lock::Lock,
+    output::Output,
     packages::Policy,
     progress::{Progress, Style},
     recipe::{Profile, Recipe},
 };
+
+/// Bytes that a lock file may have. Each package takes three hundred.
+const MOST: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Source {
@@ -133,6 +135,16 @@ pub(super) fn lock(file: Option<&Path>, profile: Profile) -> Result<Lock> {
 }
 
 pub(super) fn read_lock(path: &Path) -> Result<Lock> {
-    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text = bounded::text(path, MOST).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(Lock::parse(&path.display().to_string(), &text)?)
+}
+
+/// Replaces a lock file: whole, or not at all.
+pub(super) fn write_lock(path: &Path, lock: &Lock) -> Result<()> {
+    let name = path.display();
+    let Some(base) = path.file_name().and_then(|base| base.to_str()) else { bail!("{name} is not the name of a file") };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut output = Output::open(folder.unwrap_or_else(|| Path::new(".")))?;
+    output.write_bytes(base, lock.text().as_bytes())?;
+    output.publish().with_context(|| format!("failed to replace {name}"))
 }

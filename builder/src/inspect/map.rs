@@ -103,11 +103,40 @@ pub fn svg(image: &Image) -> String {
         );
         row += ROW;
     }
-    let free = image.size - image.partitions.iter().map(|partition| partition.size).sum::<u64>().min(image.size);
+    // Partitions of a damaged table may overlap, and be more than the disk together.
+    let free = image.partitions.iter().fold(image.size, |free, partition| free.saturating_sub(partition.size));
     let _ = writeln!(out, "<text x=\"40\" y=\"{row}\">in no partition: {}</text>\n</svg>", bytes(free));
     out
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::inspect::table::Partition;
+
+    proptest! {
+        #[test]
+        fn any_table_is_drawn(
+            size: u64, width in 0_usize..120, parts in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..5),
+        ) {
+            let mut image = Image { size, ..Image::default() };
+            for (number, (start, length, used)) in (1..).zip(parts) {
+                let start = start % size.max(1);
+                let partition = Partition {
+                    number, name: "<&\"".into(), kind: String::new(), id: None, start, size: length.min(size - start.min(size)), content: "fat", used,
+                };
+                image.partitions.push(partition);
+            }
+            image.partitions.sort_by_key(|partition| partition.start);
+            let lines = terminal(&image, width);
+            prop_assert_eq!(lines.lines().next().unwrap().chars().count(), width + 2);
+            prop_assert!(!svg(&image).contains("<&"));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! A list names only what is wanted; dependencies are read from the modules themselves. Debian packages have no
 //! `modules.dep` and no `modules.alias`, which `depmod` writes at installation.
 
-use std::{cell::RefCell, collections::BTreeMap, io::Read as _, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use super::{
     Module, ModuleError,
@@ -12,7 +12,12 @@ use super::{
     lists::Wanted,
     normal,
 };
-use crate::{hint, tree::Tree};
+use crate::{bounded, hint, tree::Tree};
+
+/// Bytes that a module may have unpacked. The largest, of graphics cards, have 30 MB.
+const MOST: u64 = 256 << 20;
+/// Modules of which each needs the next. No kernel comes near.
+const DEEPEST: usize = 100;
 
 /// The modules of a kernel package.
 #[derive(Debug)]
@@ -153,6 +158,9 @@ impl<'a> Catalogue<'a> {
             module.optional &= optional;
             return Ok(());
         }
+        if above.len() >= DEEPEST {
+            return Err(ModuleError::Deep { name: above.swap_remove(0) });
+        }
         above.push(name.to_owned());
         let info = self.info(path)?;
         for soft in info.before.iter().filter(|soft| self.by_name.contains_key(*soft)) {
@@ -177,14 +185,14 @@ pub fn bytes(kernel: &Tree, path: &str) -> Result<Arc<[u8]>, ModuleError> {
     if let Some(plain) = kernel.bytes(path) {
         return Ok(plain.clone());
     }
-    let mut plain = Vec::new();
-    if let Some(stored) = kernel.bytes(&format!("{path}.xz")) {
-        liblzma::read::XzDecoder::new(&stored[..]).read_to_end(&mut plain).map_err(|e| wrong(e.to_string()))?;
+    let said = |error: std::io::Error| wrong(error.to_string());
+    let plain = if let Some(stored) = kernel.bytes(&format!("{path}.xz")) {
+        bounded::xz(&stored[..]).and_then(|reader| bounded::all(reader, MOST)).map_err(said)?
     } else if let Some(stored) = kernel.bytes(&format!("{path}.zst")) {
-        plain = zstd::stream::decode_all(&stored[..]).map_err(|e| wrong(e.to_string()))?;
+        zstd::stream::read::Decoder::new(&stored[..]).and_then(|reader| bounded::all(reader, MOST)).map_err(said)?
     } else {
         return Err(wrong("it is not in the kernel package".to_owned()));
-    }
+    };
     Ok(Arc::from(plain))
 }
 
@@ -259,6 +267,17 @@ mod tests {
         let wanted = toml::from_str("always = []\ndevices = [\"isofs\"]").unwrap();
         let error = catalogue.select(&wanted, &[]).unwrap_err().to_string();
         assert!(error.contains("module isofs has no alias of a bus"), "{error}");
+    }
+
+    #[test]
+    fn a_chain_without_end_is_named() {
+        let mut tree = Tree::new();
+        for number in 0..200 {
+            let module = fixture::kernel_module(&format!("depends=m{}\0", number + 1));
+            tree.file(&format!("usr/lib/modules/6.1/m{number}.ko"), 0o644, module, Origin::Builder);
+        }
+        let said = Catalogue::new(&tree, "6.1").resolve(&["m50".to_owned()], &[]).unwrap_err().to_string();
+        assert!(said.contains("module m50 needs"), "{said}");
     }
 
     #[test]

@@ -75,6 +75,12 @@ pub enum ModuleError {
         /// Who needs it.
         by: String,
     },
+    /// Modules need each other without end.
+    #[error("module {name} needs more modules, one after the other, than any kernel has")]
+    Deep {
+        /// Where it begins.
+        name: String,
+    },
     /// A module cannot be read.
     #[error("failed to read module {path}: {why}")]
     Read {

@@ -8,7 +8,7 @@
 //!   no reason to refuse: the fingerprint is pinned, so the key cannot be another, and a build must not fail one day
 //!   because time has passed. The clock of this machine plays no part.
 
-use std::{fs, path::Path};
+use std::{fs::File, path::Path};
 
 use pgp::{
     composed::{ArmorOptions, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey},
@@ -17,8 +17,8 @@ use pgp::{
     types::{KeyDetails, Tag},
 };
 
-use super::{Fingerprint, NomadError};
-use crate::content::hex;
+use super::{Fingerprint, NomadError, trust::KEY_LIMIT};
+use crate::{bounded, content::hex};
 
 /// A key, in all the copies of it that a file holds.
 #[derive(Debug)]
@@ -31,9 +31,12 @@ pub(super) struct Key {
 impl Key {
     /// The key in the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, NomadError> {
-        let bytes =
-            fs::read(path).map_err(|e| NomadError::Key { path: path.display().to_string(), reason: e.to_string() })?;
-        Self::parse(&path.display().to_string(), &bytes)
+        let origin = path.display().to_string();
+        // It may come out of a pipe.
+        let bytes = File::open(path)
+            .and_then(|file| bounded::all(file, KEY_LIMIT))
+            .map_err(|e| NomadError::Key { path: origin.clone(), reason: e.to_string() })?;
+        Self::parse(&origin, &bytes)
     }
 
     /// Reads one key, armored or not, from bytes that came from `origin`. Several copies of it (renewals) may follow one

@@ -16,6 +16,8 @@ mod error;
 mod fingerprint;
 #[cfg(test)]
 mod fixture;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod key;
 mod program;
 mod release;

@@ -185,7 +185,7 @@ fn wait(child: &Child, patience: Duration) -> io::Result<bool> {
 }
 
 /// `2.0.5` of `Nomad v2.0.5`, which is the first line of `nomad version`.
-fn parse_version(answer: &str) -> Option<&str> {
+pub(super) fn parse_version(answer: &str) -> Option<&str> {
     let version = answer.lines().next()?.strip_prefix("Nomad v")?.split_whitespace().next()?;
     is_version(version).then_some(version)
 }

@@ -15,7 +15,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 use super::{Fingerprint, NomadError, cache::Cache, download::Client, key::Key};
 
 /// Bytes that a file with a key may have. The vendor's has 6 kB.
-const KEY_LIMIT: u64 = 256 << 10;
+pub(super) const KEY_LIMIT: u64 = 256 << 10;
 
 /// Whose signature counts.
 pub(super) enum Trust<'a> {

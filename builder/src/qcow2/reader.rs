@@ -129,7 +129,8 @@ impl Reader {
         let shift = 62 - (self.bits - 8);
         let at = entry & ((1 << shift) - 1);
         let sectors = ((entry & !(3 << 62)) >> shift) + 1;
-        let mut packed = vec![0; index(sectors * 512 - at % 512)];
+        let stored = self.file.metadata()?.len().saturating_sub(at).min(sectors * 512 - at % 512);
+        let mut packed = vec![0; index(stored)];
         let length = read_at_most(&self.file, &mut packed, at)?;
         packed.truncate(length);
         let mut out = vec![0; 1 << self.bits];
@@ -148,6 +149,9 @@ impl Reader {
 }
 
 fn table(file: &File, at: u64, entries: u64) -> io::Result<Vec<u64>> {
+    // The header says how large a table is: memory only for what the file has.
+    let end = at.checked_add(entries * 8).filter(|end| file.metadata().is_ok_and(|data| *end <= data.len()));
+    end.ok_or_else(|| wrong("it is cut short: one of its tables is not there"))?;
     let mut bytes = vec![0; index(entries) * 8];
     file.read_exact_at(&mut bytes, at)?;
     Ok(bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_be_bytes)).collect())
@@ -215,6 +219,16 @@ mod tests {
                 assert!(part == disk[69_001..74_001]);
             }
         }
+    }
+
+    #[test]
+    fn a_table_is_not_believed_before_it_is_there() {
+        let mut bytes = image(&disk(), Compression::None, 9);
+        bytes[36..40].copy_from_slice(&(4u32 << 20).to_be_bytes());
+        assert!(open(&bytes).unwrap_err().to_string().contains("cut short"));
+        bytes[36..40].copy_from_slice(&1u32.to_be_bytes());
+        bytes[40..48].copy_from_slice(&(u64::MAX - 4).to_be_bytes());
+        assert!(open(&bytes).unwrap_err().to_string().contains("cut short"));
     }
 
     static PACKED: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| image(&disk(), Compression::Zlib, 9));

@@ -32,7 +32,9 @@ pub enum RecipeError {
         name: String,
     },
     /// A file of the user's own cannot be read.
-    #[error("failed to read {from} for {path} of the image: {source}")]
+    #[error(
+        "failed to read {from} for {path} of the image: {source}; check `source` of {path:?} in [[files]] of the recipe"
+    )]
     File {
         /// Its path in the image.
         path: String,
@@ -42,12 +44,14 @@ pub enum RecipeError {
         source: io::Error,
     },
     /// It extends itself.
-    #[error("{file}: extends {name:?} twice")]
+    #[error("{file}: extends {name:?} for ever: {way}; let one of them extend nothing, or a built-in recipe ({known})", known = embedded::recipe_names().join(", "))]
     Circle {
         /// The file.
         file: String,
         /// What it extends.
         name: String,
+        /// The first files on the way there.
+        way: String,
     },
     /// A value that every image needs.
     #[error("{file}: {key} is missing: set it, or say extends = \"base\"")]

@@ -1,7 +1,6 @@
 //! Files of the user's own in an image (`[[files]]`).
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,6 +9,10 @@ use agent::paths;
 use serde::{Deserialize, Serialize};
 
 use super::RecipeError;
+use crate::bounded;
+
+/// Bytes that a file may have: the root is made in memory.
+const MOST: u64 = 1 << 30;
 
 /// A file as a recipe names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +95,7 @@ impl ExtraFile {
     /// When they cannot be read.
     pub fn read(&self) -> Result<Arc<[u8]>, RecipeError> {
         let fail = |source| RecipeError::File { path: self.path.clone(), from: self.source.clone(), source };
-        fs::read(&self.source).map(Arc::from).map_err(fail)
+        bounded::file(&self.source, MOST).map(Arc::from).map_err(fail)
     }
 
     /// The file with its source below `folder`.

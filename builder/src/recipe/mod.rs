@@ -10,7 +10,7 @@ mod layer;
 mod profile;
 
 use std::{
-    fs,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layer::Layer;
 pub use self::{error::RecipeError, files::ExtraFile, profile::Profile};
-use crate::{embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
+use crate::{bounded, embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
 
 /// A recipe with every value known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,6 +142,13 @@ pub struct Root {
     pub block: Size,
 }
 
+/// Bytes that a file of a recipe may have.
+const MOST: u64 = 1 << 20;
+/// Files of which each extends the next.
+const DEEPEST: usize = 16;
+/// Of these, those that an error names.
+const MOST_NAMED: usize = 6;
+
 impl Recipe {
     /// The recipe that comes with the builder for `role`, with another profile than its own when one is named.
     ///
@@ -158,9 +165,21 @@ impl Recipe {
     /// # Errors
     /// When a file cannot be read, or says something that the builder does not understand.
     pub fn read(path: &Path, profile: Option<Profile>) -> Result<Self, RecipeError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| RecipeError::Read { path: path.display().to_string(), source })?;
-        Self::parse(&path.display().to_string(), &text, profile, &mut |path| fs::read_to_string(path).ok())
+        let read = |path: &Path| {
+            bounded::text(path, MOST).map_err(|source| RecipeError::Read { path: path.display().to_string(), source })
+        };
+        let mut failed = None;
+        let mut open = |path: &Path| match read(path) {
+            // What is there and cannot be read is not looked for elsewhere.
+            Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                failed.get_or_insert(error);
+                None
+            }
+            Ok(text) => Some(text),
+        };
+        let recipe = Self::parse(&path.display().to_string(), &read(path)?, profile, &mut open);
+        failed.map_or(recipe, Err)
     }
 
     /// Parses `text`; `file` is its name in messages, `open` gives the text of a file that is there: what is extended by name
@@ -182,8 +201,11 @@ impl Recipe {
             // A name stands for a file beside this one; anything else is the path of a file.
             let is_path = name.contains('/') || name.ends_with(".toml");
             let path = current.with_file_name(if is_path { name.clone() } else { format!("{name}.toml") });
-            if seen.contains(&path) {
-                return Err(RecipeError::Circle { file: file.to_owned(), name });
+            // The same file may have many paths.
+            if seen.contains(&path) || seen.len() >= DEEPEST {
+                let way = [PathBuf::from(file)].into_iter().chain(seen).chain([path]).take(MOST_NAMED);
+                let way = way.map(|path| path.display().to_string()).collect::<Vec<_>>().join(" -> ");
+                return Err(RecipeError::Circle { file: current.display().to_string(), name, way });
             }
             // A server.toml that extends "server" means the built-in one.
             let found = Some(&path).filter(|path| is_path || **path != current).and_then(|path| open(path));
@@ -294,7 +316,33 @@ mod tests {
         let circle = Recipe::parse("a.toml", "extends = \"b\"\n", None, &mut |path| {
             Some(format!("extends = \"{}\"\n", if path == Path::new("b.toml") { "a" } else { "b" }))
         });
-        assert!(matches!(circle, Err(RecipeError::Circle { .. })), "{circle:?}");
+        let said = circle.unwrap_err().to_string();
+        assert!(said.starts_with("a.toml: extends \"b\" for ever: a.toml -> b.toml -> a.toml -> b.toml; "), "{said}");
+    }
+
+    /// A file may have any number of paths, so that none is there twice.
+    #[test]
+    fn a_circle_of_other_paths_ends() {
+        let text = "extends = \"../d/r.toml\"\n";
+        let said = Recipe::parse("d/r.toml", text, None, &mut |_| Some(text.to_owned())).unwrap_err().to_string();
+        assert!(said.contains("for ever: d/r.toml -> d/../d/r.toml") && said.len() < 500, "{said}");
+    }
+
+    #[test]
+    fn what_is_no_recipe_is_not_read_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let said = || Recipe::read(&path, None).unwrap_err().to_string();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(said().ends_with("mine.toml: it is a device, not a file"), "{}", said());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "extends = \"other\"\n").unwrap();
+        std::fs::create_dir(folder.path().join("other.toml")).unwrap();
+        assert!(said().ends_with("other.toml: it is a folder, not a file"), "{}", said());
+        std::fs::write(&path, "#".repeat(2 << 20)).unwrap();
+        assert!(said().contains("it has more than 1.0 MB"), "{}", said());
+        std::fs::write(&path, b"name = \"a\"\n\xff").unwrap();
+        assert!(said().ends_with("it is not UTF-8 text: byte 0xff in line 2"), "{}", said());
     }
 
     /// Every table knows its keys, and says which one was meant.

@@ -142,8 +142,7 @@ impl Reader {
         if u64::from(length) > self.grain + self.grain / 8 + 64 {
             return Err(wrong("a grain is longer than it can be"));
         }
-        let (mut packed, mut grain) = (vec![0; length as usize], vec![0; index(self.grain)]);
-        self.exact(at, 12, &mut packed)?;
+        let (packed, mut grain) = (self.bytes(at, 12, length.into())?, vec![0; index(self.grain)]);
         let mut stream = Decompress::new(true);
         stream.decompress(&packed, &mut grain, FlushDecompress::Finish).map_err(|_| wrong("a grain is damaged"))?;
         // The last grain of a disk may have less than the others.
@@ -162,17 +161,28 @@ impl Reader {
 
     /// `count` numbers from `sector` on.
     fn words(&self, sector: u64, count: u64) -> io::Result<Vec<u32>> {
-        let mut bytes = vec![0; index(count) * 4];
-        self.exact(sector, 0, &mut bytes)?;
+        let bytes = self.bytes(sector, 0, count * 4)?;
         Ok(bytes.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_le_bytes)).collect())
+    }
+
+    /// `length` bytes from a sector of the image, and some bytes further, on: memory only for what is there.
+    fn bytes(&self, sector: u64, further: u64, length: u64) -> io::Result<Vec<u8>> {
+        self.place_of(sector, further, length)?;
+        let mut bytes = vec![0; index(length)];
+        self.exact(sector, further, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Fills `buffer` from a sector of the image, and some bytes further, on.
     fn exact(&self, sector: u64, further: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, self.place_of(sector, further, buffer.len() as u64)?)
+    }
+
+    /// Where in the file these bytes of the image are.
+    fn place_of(&self, sector: u64, further: u64, length: u64) -> io::Result<u64> {
         let at = sector.checked_mul(SECTOR).and_then(|at| at.checked_add(further));
-        let end = at.and_then(|at| at.checked_add(buffer.len() as u64)).filter(|end| *end <= self.length);
-        let place = at.zip(end).and_then(|(at, _)| self.start.checked_add(at));
-        self.file.read_exact_at(buffer, place.ok_or_else(|| wrong("it is cut short"))?)
+        let end = at.and_then(|at| at.checked_add(length)).filter(|end| *end <= self.length);
+        at.zip(end).and_then(|(at, _)| self.start.checked_add(at)).ok_or_else(|| wrong("it is cut short"))
     }
 }
 
@@ -226,6 +236,16 @@ mod tests {
             reader.read_at((40 << 20) + 65_000, &mut part).unwrap();
             assert!(part == wanted[(40 << 20) + 65_000..][..100_000]);
         }
+    }
+
+    #[test]
+    fn a_directory_is_not_believed_before_it_is_there() {
+        let mut bytes = IMAGE.clone();
+        let footer = bytes.len() - 1024;
+        bytes[footer + 12..footer + 20].copy_from_slice(&(MOST_TABLES << 16).to_le_bytes());
+        assert!(open(&bytes, 0).unwrap_err().to_string().contains("cut short"));
+        bytes[footer + 12..footer + 20].copy_from_slice(&(MOST_TABLES << 17).to_le_bytes());
+        assert!(open(&bytes, 0).unwrap_err().to_string().contains("larger than"));
     }
 
     static IMAGE: std::sync::LazyLock<Vec<u8>> =
