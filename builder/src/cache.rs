@@ -29,7 +29,7 @@ use crate::content::Digest;
 const MAKING: &str = ".making-";
 /// The digests of a step's files.
 const SUMS: &str = "sums.json";
-/// What the name of a package's folder begins with while it is downloaded.
+/// What the name of anything else begins with that is not finished yet: downloads, and what is only wanted for a while.
 pub(crate) const GETTING: &str = ".get-";
 
 /// An open cache. One build at a time has it; the lock goes with the value. Whoever only looks has no lock.
@@ -98,12 +98,9 @@ impl Cache {
             })?;
         }
         // What a killed build left unfinished. Whoever has the lock is alone here.
-        for (part, prefix) in [("steps", MAKING), ("packages", GETTING)] {
-            for entry in fs::read_dir(folder.join(part)).map_err(fail("read"))?.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(prefix) {
-                    let _ = fs::remove_dir_all(entry.path());
-                }
-            }
+        let groups = fs::read_dir(folder.join("nomad")).into_iter().flatten().flatten().map(|entry| entry.path());
+        for part in [folder.join("steps"), folder.join("packages"), folder.clone()].into_iter().chain(groups) {
+            clear(&part);
         }
         Ok(Self { digests: Mutex::new(known(&folder)), folder, _lock: Some(lock) })
     }
@@ -222,7 +219,8 @@ impl Cache {
     pub fn save(&self) {
         let mut digests = self.lock_digests();
         digests.retain(|path, _| path.exists());
-        if let (Ok(text), Ok(file)) = (serde_json::to_vec(&*digests), tempfile::NamedTempFile::new_in(&self.folder)) {
+        let file = tempfile::Builder::new().prefix(GETTING).tempfile_in(&self.folder);
+        if let (Ok(text), Ok(file)) = (serde_json::to_vec(&*digests), file) {
             let written = fs::write(file.path(), text).is_ok();
             if written {
                 let _ = file.persist(self.folder.join("digests.json"));
@@ -232,6 +230,16 @@ impl Cache {
 
     fn lock_digests(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Stamp>> {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes what is unfinished in a folder.
+fn clear(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if [MAKING, GETTING].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+        }
     }
 }
 

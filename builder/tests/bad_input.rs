@@ -13,10 +13,11 @@ use std::{
 
 use builder::{content::Digest, lock::Lock};
 use common::{
-    World,
-    nomad_fixture::{Reply, Server},
+    Vendor, World,
+    nomad_fixture::{self, Reply, Server, Signer},
     said,
 };
+use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature};
 
 /// Names in a folder, hidden ones too; none when there is no folder.
 fn names(folder: &Path) -> Vec<String> {
@@ -30,8 +31,22 @@ fn works(world: &World, output: &Path) {
     let built = world.build(output, &[]);
     assert!(built.status.success(), "{}", said(&built));
     assert!(names(output).iter().all(|name| name.starts_with("steppe-")), "{:?}", names(output));
-    let left: Vec<_> = ["steps", "packages"].iter().flat_map(|part| names(&world.cache().join(part))).collect();
-    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+    let cache = world.cache();
+    let groups = names(&cache.join("nomad")).into_iter().map(|group| format!("nomad/{group}"));
+    let parts = ["", "steps", "packages"].map(str::to_owned).into_iter().chain(groups);
+    let left: Vec<_> = parts.flat_map(|part| names(&cache.join(part))).collect();
+    assert!(left.iter().all(|name| !name.starts_with('.') || name == ".lock"), "{left:?}");
+}
+
+/// What a build says that fails, and leaves nothing where its output would go.
+fn fails(world: &World, output: &Path, more: &[&str]) -> String {
+    let before = names(output);
+    let built = world.build(output, more);
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert_eq!(names(output), before, "{text}");
+    assert!(text.contains("error: ") && !text.contains("panicked"), "{text}");
+    text
 }
 
 /// A small file system in memory, which goes with the value.
@@ -201,9 +216,11 @@ fn a_killed_build_is_in_nobodys_way() {
     }
     assert!(killed > 0, "no build was slow enough to be killed");
     // What it was in the middle of making.
-    for folder in ["steps/.making-left", "packages/.get-left"] {
+    for folder in ["steps/.making-left", "packages/.get-left", ".get-left", "nomad/given/.get-left"] {
         fs::create_dir_all(world.cache().join(folder)).unwrap();
+        fs::write(world.cache().join(folder).join("half"), "half").unwrap();
     }
+    fs::write(world.cache().join("nomad/given/.get-half"), "half").unwrap();
     works(&world, &output);
 }
 
@@ -230,4 +247,173 @@ fn two_builds_at_once_share_a_cache() {
         assert!(output.status.success(), "{}", said(&output));
     }
     assert_eq!(names(&both), names(&outputs[0]));
+    // And into one folder with one cache, from the beginning.
+    fs::remove_dir_all(world.cache().join("steps")).unwrap();
+    let one = world.path("one-for-both");
+    let children: Vec<_> = (0..2).map(|_| command(&world, &one).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert_eq!(names(&one), names(&outputs[0]));
+    works(&world, &one);
+}
+
+#[test]
+fn a_cache_that_may_not_be_written_is_named() {
+    let world = World::new();
+    let output = world.path("out");
+    let aside = world.path("aside");
+    fs::rename(world.cache(), &aside).unwrap();
+    let Some(small) = Small::mount(&world.cache(), "ro") else { return };
+    let text = fails(&world, &output, &[]);
+    assert!(text.contains(&world.cache().display().to_string()), "{text}");
+    assert!(text.contains("name a folder that you may write to (--output, --cache)"), "{text}");
+    drop(small);
+    fs::remove_dir(world.cache()).unwrap();
+    fs::write(world.cache(), "a file").unwrap();
+    let text = fails(&world, &output, &[]);
+    assert!(text.contains(&world.cache().display().to_string()) && text.contains("Not a directory"), "{text}");
+    fs::remove_file(world.cache()).unwrap();
+    fs::rename(aside, world.cache()).unwrap();
+    works(&world, &output);
+}
+
+/// Cache and output on one disk, which is too small for the results of steps, and then for what is left.
+#[test]
+fn a_full_disk_for_everything_leaves_nothing() {
+    let world = World::new();
+    let (cache, output) = (world.cache(), world.cache().join("out"));
+    let aside = world.path("aside");
+    fs::rename(&cache, &aside).unwrap();
+    let Some(small) = Small::mount(&cache, "size=400k") else { return };
+    fs::create_dir(cache.join("packages")).unwrap();
+    for name in names(&aside.join("packages")) {
+        fs::copy(aside.join("packages").join(&name), cache.join("packages").join(&name)).unwrap();
+    }
+    let mut full = 0;
+    for size in ["400k", "1m", "2m", "4m"] {
+        small.remount(&format!("size={size}"));
+        let built = world.build(&output, &[]);
+        let text = said(&built);
+        if !built.status.success() {
+            full += 1;
+            assert!(text.contains("make room there") && text.contains(&cache.display().to_string()), "{text}");
+            assert_eq!(names(&output), Vec::<String>::new(), "{text}");
+            assert!(names(&cache.join("steps")).iter().all(|name| !name.starts_with('.')), "{text}");
+        }
+    }
+    assert!(full > 1, "no build was without room");
+    small.remount("size=80m");
+    works(&world, &output);
+}
+
+/// A signature as mirrors have it.
+fn by_another_key(data: &[u8]) -> String {
+    let signature = DetachedSignature::from_bytes(&Signer::new(false).sign(data, 10)[..]).unwrap();
+    signature.to_armored_string(ArmorOptions::default()).unwrap()
+}
+
+#[test]
+fn a_mirror_that_is_not_to_be_trusted_is_named() {
+    let world = World::new();
+    let output = world.path("out");
+    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
+    let package = Lock::parse("lock", &text).unwrap().package("e2fsprogs").unwrap().clone();
+    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let server = Server::start();
+    let mirror = format!("{}/debian", server.url());
+    let release = b"Suite: trixie\nCodename: trixie\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n".to_vec();
+    let at = |name: &str| format!("/debian/dists/trixie/{name}");
+    // The lists of somebody else, whose key nobody knows.
+    server.set(&at("Release"), Reply::Body(release.clone()));
+    server.set(&at("Release.gpg"), Reply::Body(by_another_key(&release).into_bytes()));
+    let text = fails(&world, &output, &["--mirror", &mirror]);
+    assert!(text.contains(&format!("{mirror} are not signed by Debian")) && text.contains("--mirror"), "{text}");
+    // A connection that is closed in the middle of a list.
+    server.set(&at("InRelease"), Reply::Cut(vec![b'x'; 5000], 700));
+    for name in ["Release", "Release.gpg"] {
+        server.remove(&at(name));
+    }
+    let text = fails(&world, &output, &["--mirror", &mirror]);
+    assert!(text.contains(&mirror) && text.contains("--mirror"), "{text}");
+    assert!(!path.exists());
+    fs::write(&path, whole).unwrap();
+    works(&world, &output);
+}
+
+#[test]
+fn mistakes_in_a_recipe_are_named_before_the_work() {
+    let world = World::new();
+    let output = world.path("out");
+    let good = fs::read_to_string(&world.recipe).unwrap();
+    let name = world.recipe.display().to_string();
+    let with = |more: &str| {
+        fs::write(&world.recipe, format!("{good}{more}")).unwrap();
+        let text = fails(&world, &output, &[]);
+        assert!(!text.contains("packages "), "nothing was done yet: {text}");
+        text
+    };
+    let line = good.lines().count() + 2;
+    let text = with("[kernel]\ncmdlin = []\n");
+    assert!(text.contains(&format!("{name}:{line}:1: ")) && text.contains("did you mean `cmdline`?"), "{text}");
+    let text = with("[[files]]\nsource = \"/dev/zero\"\npath = \"/usr/share/x\"\n");
+    assert!(text.contains("failed to read /dev/zero for /usr/share/x of the image: it is a device"), "{text}");
+    assert!(text.contains("[[files]]"), "{text}");
+    let text = with("[[files]]\nsource = \"gone\"\npath = \"/usr/share/x\"\n");
+    assert!(text.contains("/gone for /usr/share/x of the image: No such file") && text.contains("[[files]]"), "{text}");
+    fs::write(world.path("other.toml"), "extends = \"test\"\n").unwrap();
+    fs::write(&world.recipe, "extends = \"other\"\n").unwrap();
+    let text = fails(&world, &output, &[]);
+    assert!(
+        text.contains("for ever: ") && text.contains("other.toml -> ") && text.contains("built-in recipe"),
+        "{text}"
+    );
+    fs::write(&world.recipe, good).unwrap();
+    works(&world, &output);
+}
+
+#[test]
+fn a_release_that_is_not_the_vendors_leaves_nothing() {
+    let world = World::new();
+    let vendor = Vendor::new(&world);
+    let program = nomad_fixture::program("Nomad v2.0.5\n");
+    vendor.publish(&program);
+    let output = world.path("out");
+    let fails = |more: &[&str]| {
+        let built = vendor.build(&world, more);
+        let text = said(&built);
+        assert_eq!(built.status.code(), Some(1), "{text}");
+        assert_eq!(names(&output), Vec::<String>::new(), "{text}");
+        text
+    };
+    // A key that cannot be read, never ends, or is none.
+    let folder = world.folder.path().display().to_string();
+    let recipe = world.recipe.display().to_string();
+    for (key, why) in [
+        ("/nonexistent", "No such file"),
+        ("/dev/zero", "it has more than"),
+        (&folder, "directory"),
+        (&recipe, "no public key"),
+    ] {
+        let text = fails(&["--nomad-key", key]);
+        assert!(text.contains(&format!("failed to read the release key {key}: ")) && text.contains(why), "{text}");
+        assert!(text.contains("--nomad-key"), "{text}");
+    }
+    // Other bytes than those that are signed, and another signature.
+    vendor.replace("nomad_2.0.5_linux_amd64.zip", nomad_fixture::zip(&[("nomad", b"other")]));
+    let text = fails(&[]);
+    assert!(
+        text.contains("nomad_2.0.5_linux_amd64.zip has the SHA-256") && text.contains("the signed list says"),
+        "{text}"
+    );
+    vendor.publish(&program);
+    vendor.replace("nomad_2.0.5_SHA256SUMS.sig", Signer::new(false).sign(b"other", 10));
+    let text = fails(&[]);
+    assert!(text.contains("nomad_2.0.5_SHA256SUMS.sig was made by the key") && text.contains("--nomad-key"), "{text}");
+    vendor.publish(&program);
+    let built = vendor.build(&world, &[]);
+    assert!(built.status.success(), "{}", said(&built));
 }

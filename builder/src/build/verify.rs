@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Format, Request, build};
 use crate::{
-    cache::Cache,
+    cache::{Cache, CacheError, GETTING},
     compress::Compression,
     content::Digest,
     diff::{self, Layer},
@@ -49,7 +49,9 @@ impl Verified {
 pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<Vec<Verified>> {
     let files = files_of(subject)?;
     let cache = Cache::open(&request.cache, || progress.say("another build has the cache: waiting for it to end"))?;
-    let folder = tempfile::Builder::new().prefix("steppe-verify-").tempdir().context("failed to make a folder")?;
+    // In the cache, so that the next build clears away what is left when this one is killed.
+    let folder = tempfile::Builder::new().prefix(GETTING).tempdir_in(cache.root());
+    let folder = folder.map_err(|error| CacheError::write(cache.root(), error))?;
     let fresh = folder.path().join("cache");
     fs::create_dir(&fresh).context("failed to make a cache")?;
     for name in ["packages", "nomad", "apt"] {

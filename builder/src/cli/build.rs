@@ -1,8 +1,8 @@
 //! Commands that make images.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -120,7 +120,7 @@ fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
         && policy != Policy::Locked
         && !known
     {
-        fs::write(&path, built.lock.text()).with_context(|| format!("failed to write {}", path.display()))?;
+        source::write_lock(&path, &built.lock)?;
         progress.warn(&format!("{} has changed", path.display()));
     }
     report(&built, progress)

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
@@ -10,7 +10,6 @@ use super::source::{self, Source};
 use crate::{
     build,
     lock::{Change, Lock},
-    output::Output,
     packages::Policy,
     progress::{Progress, bytes},
 };
@@ -44,15 +43,11 @@ pub(super) fn run(args: &LockArgs, progress: &Progress) -> Result<bool> {
     if args.check {
         return Ok(changes.is_empty());
     }
-    let Some(base) = file.file_name().and_then(|base| base.to_str()) else { bail!("{name} is not the name of a file") };
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     // An unchanged file is not touched, whatever its comments say.
     if fs::read_to_string(&file).is_ok_and(|text| Lock::parse(&name, &text).is_ok_and(|lock| lock == new)) {
         return Ok(true);
     }
-    let mut output = Output::open(folder.unwrap_or_else(|| std::path::Path::new(".")))?;
-    output.write_bytes(base, new.text().as_bytes())?;
-    output.publish().with_context(|| format!("failed to replace {name}"))?;
+    source::write_lock(&file, &new)?;
     Ok(true)
 }
 

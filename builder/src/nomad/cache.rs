@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::NomadError;
-use crate::content::Digest;
+use crate::{cache::GETTING, content::Digest};
 
 /// A group of the cache.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Cache {
         let record_path = self.record(name);
         let wrong = NomadError::io("write", &record_path);
         let written = serde_json::to_vec_pretty(record).map_err(Into::into).and_then(|text| {
-            let mut file = NamedTempFile::new_in(&self.dir)?;
+            let mut file = tempfile::Builder::new().prefix(GETTING).tempfile_in(&self.dir)?;
             file.write_all(&text)?;
             file.persist(&record_path).map_err(|e| e.error)
         });
@@ -79,7 +79,9 @@ impl Cache {
 
     /// A file for something on its way into the cache; gone when dropped.
     pub(super) fn temporary(&self) -> Result<NamedTempFile, NomadError> {
-        NamedTempFile::new_in(&self.dir).map_err(NomadError::io("create a file in", &self.dir))
+        // The next build clears away what a killed one leaves under such a name.
+        let file = tempfile::Builder::new().prefix(GETTING).tempfile_in(&self.dir);
+        file.map_err(NomadError::io("create a file in", &self.dir))
     }
 
     /// Waits until no other builder puts something into this group. Ends when the file is dropped, or its process dies.

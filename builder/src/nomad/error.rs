@@ -6,7 +6,7 @@ use std::{io, path::Path};
 #[derive(Debug, thiserror::Error)]
 pub enum NomadError {
     /// A file or directory of this machine.
-    #[error("failed to {action} {path}: {source}")]
+    #[error("failed to {action} {path}: {source}{}", crate::cache::advice(source))]
     Io {
         /// What was tried: `read`, `write`.
         action: &'static str,

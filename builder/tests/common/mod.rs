@@ -145,6 +145,11 @@ impl Vendor {
         self.serve("/nomad/2.0.5/nomad_2.0.5_linux_amd64.zip", zip);
     }
 
+    /// Serves other bytes for a file of Nomad 2.0.5.
+    pub(crate) fn replace(&self, name: &str, bytes: Vec<u8>) {
+        self.serve(&format!("/nomad/2.0.5/{name}"), bytes);
+    }
+
     fn serve(&self, path: &str, bytes: Vec<u8>) {
         self.server.set(path, nomad_fixture::Reply::Body(bytes));
     }
