@@ -1,7 +1,8 @@
-//! Every format of a disk boots, each behind another controller; the ISO boots from a CD by both firmwares.
+//! Every format of a disk boots by both firmwares, each behind another controller, with `STEPPE_SLOW=1` behind all of them; the ISO
+//! boots from a CD and as a stick by both.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::BufWriter,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -14,7 +15,8 @@ use anyhow::{Context as _, ensure};
 use builder::{disk::Disk, manifest::Kind, qcow2, vhd, vmdk};
 use qemu::{
     BootFiles, MachineSpec,
-    vm::{DiskBus, DiskFormat},
+    vm::{DiskBus, DiskFormat, clock_arguments},
+    volume::SeedMedium,
 };
 use rustix::{
     fs::{SeekFrom, seek},
@@ -22,6 +24,7 @@ use rustix::{
 };
 use tests::{
     cluster::{Cluster, LONE_SERVER_DATA},
+    esp::Esp,
     images::Image,
     suite,
 };
@@ -34,19 +37,20 @@ fn main() -> ExitCode {
     suite::run(
         || Ok(()),
         &[
-            ("a_qcow2_disk_boots_behind_virtio_scsi", qcow2_disk),
-            ("a_vmdk_disk_boots_behind_nvme", vmdk_disk),
-            ("a_vhd_disk_boots_behind_sata", vhd_disk),
+            ("a_qcow2_disk_boots_by_both_firmwares_behind_virtio", qcow2_disk),
+            ("a_vmdk_disk_boots_by_both_firmwares_behind_nvme_and_scsi", vmdk_disk),
+            ("a_vhd_disk_boots_by_both_firmwares_behind_scsi_and_sata", vhd_disk),
             ("the_iso_boots_from_a_cd_by_uefi_to_a_healthy_server", iso_by_uefi),
-            ("the_iso_boots_from_a_cd_and_as_a_stick_by_bios", iso_by_bios),
+            ("the_iso_boots_as_a_stick_by_uefi_and_both_ways_by_bios", iso_otherwise),
         ],
     )
 }
 
-/// The disk of the image, from its raw file, which is mostly holes.
-fn disk() -> anyhow::Result<Disk> {
-    let path = Image::find(Role::Server)?.path(Kind::Raw)?;
-    let file = File::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
+/// The disk of the image, whose command line under BIOS has the words that the other ways to boot get from QEMU; from a raw file, which is
+/// mostly holes.
+fn disk(folder: &Path) -> anyhow::Result<Disk> {
+    let (esp, _) = Esp::told_of_the_clock(&Image::find(Role::Server)?.path(Kind::Raw)?, &folder.join("disk.raw"))?;
+    let file = File::open(esp.disk())?;
     let size = file.metadata()?.len();
     let (mut extents, mut at) = (Vec::new(), 0);
     loop {
@@ -62,11 +66,23 @@ fn disk() -> anyhow::Result<Disk> {
     }
 }
 
-/// Boots a disk in a format until its root is mounted, which takes its partition table and thousands of its blocks.
-fn boots(path: &Path, format: DiskFormat, bus: DiskBus) -> anyhow::Result<()> {
-    let boot = Image::find(Role::Server)?.direct("")?.with_disk(path, format).on(bus);
-    let cluster = Cluster::start([MachineSpec::new(NAME, boot)])?;
-    cluster.wait_console(NAME, "phase root at", cluster.limit(BOOT))?;
+/// Boots a disk in a format until its root is mounted, which takes its boot loader, its partition table and thousands of its blocks: by
+/// UEFI and by BIOS, behind these controllers, or with `STEPPE_SLOW` behind all.
+fn boots(path: &Path, format: DiskFormat, uefi: DiskBus, bios: DiskBus) -> anyhow::Result<()> {
+    let by_uefi = |bus| BootFiles::uefi(path, format).on(bus);
+    let by_bios = |bus| BootFiles::bios(path, format).on(bus);
+    let all = [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Nvme, DiskBus::Ahci];
+    let mut pairs = vec![(uefi, bios)];
+    if std::env::var_os("STEPPE_SLOW").is_some() {
+        pairs = all.map(|bus| (bus, bus)).to_vec();
+    }
+    for (uefi, bios) in pairs {
+        let boots = [("uefi", by_uefi(uefi)), ("bios", by_bios(bios))];
+        let cluster = Cluster::start(boots.map(|(name, boot)| MachineSpec::new(name, boot).medium(SeedMedium::None)))?;
+        for name in cluster.names() {
+            cluster.wait_console(&name, "phase root at", cluster.limit(2 * BOOT))?;
+        }
+    }
     Ok(())
 }
 
@@ -78,22 +94,22 @@ fn in_folder(name: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf, File)> {
 }
 
 fn qcow2_disk((): &mut ()) -> anyhow::Result<()> {
-    let (_folder, path, file) = in_folder("d.qcow2")?;
+    let (folder, path, file) = in_folder("d.qcow2")?;
     let options = qcow2::Options { compression: qcow2::Compression::Zstd, ..Default::default() };
-    qcow2::write_from(&mut &disk()?, &file, &path, options)?;
-    boots(&path, DiskFormat::Qcow2, DiskBus::Scsi)
+    qcow2::write_from(&mut &disk(folder.path())?, &file, &path, options)?;
+    boots(&path, DiskFormat::Qcow2, DiskBus::Virtio, DiskBus::Virtio)
 }
 
 fn vmdk_disk((): &mut ()) -> anyhow::Result<()> {
-    let (_folder, path, file) = in_folder("d.vmdk")?;
-    vmdk::write(&disk()?, &mut BufWriter::new(file))?;
-    boots(&path, DiskFormat::Vmdk, DiskBus::Nvme)
+    let (folder, path, file) = in_folder("d.vmdk")?;
+    vmdk::write(&disk(folder.path())?, &mut BufWriter::new(file))?;
+    boots(&path, DiskFormat::Vmdk, DiskBus::Nvme, DiskBus::Scsi)
 }
 
 fn vhd_disk((): &mut ()) -> anyhow::Result<()> {
-    let (_folder, path, mut file) = in_folder("d.vhd")?;
-    vhd::write(&disk()?, Image::find(Role::Server)?.manifest().epoch, &mut file)?;
-    boots(&path, DiskFormat::Vpc, DiskBus::Ahci)
+    let (folder, path, mut file) = in_folder("d.vhd")?;
+    vhd::write(&disk(folder.path())?, Image::find(Role::Server)?.manifest().epoch, &mut file)?;
+    boots(&path, DiskFormat::Vpc, DiskBus::Scsi, DiskBus::Ahci)
 }
 
 fn iso() -> anyhow::Result<PathBuf> {
@@ -111,15 +127,36 @@ fn iso_by_uefi((): &mut ()) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn iso_by_bios((): &mut ()) -> anyhow::Result<()> {
-    for bus in [DiskBus::Cdrom, DiskBus::Virtio] {
-        let boot = BootFiles::bios(iso()?, DiskFormat::Raw).on(bus);
-        let mut spec = MachineSpec::new(NAME, boot);
+/// A copy of the ISO whose command line under BIOS has the words that the other ways to boot get from QEMU, in the place of words that only harden.
+fn iso_told_of_the_clock(folder: &Path) -> anyhow::Result<PathBuf> {
+    const LESS: [&str; 5] =
+        ["randomize_kstack_offset=on", "vsyscall=none", "slab_nomerge", "page_alloc.shuffle=1", "debugfs=off"];
+    let mut bytes = fs::read(iso()?)?;
+    let key = b"APPEND ";
+    let start = bytes.windows(key.len()).position(|part| part == key).context("no command line for BIOS")? + key.len();
+    let length = bytes[start..].iter().position(|byte| *byte == b'\n').context("it has no end")?;
+    let line = std::str::from_utf8(&bytes[start..start + length])?;
+    let words: Vec<&str> = line.split(' ').filter(|word| !LESS.contains(word)).collect();
+    let told = format!("{} {}", words.join(" "), clock_arguments());
+    ensure!(told.len() <= length, "no room for {told:?} in place of {line:?}");
+    bytes[start..start + length].copy_from_slice(format!("{told:length$}").as_bytes());
+    let path = folder.join("told.iso");
+    fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+fn iso_otherwise((): &mut ()) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let stick = BootFiles::uefi(iso()?, DiskFormat::Raw);
+    let bios = BootFiles::bios(iso_told_of_the_clock(folder.path())?, DiskFormat::Raw);
+    let boots = [("stick", stick), ("cd-bios", bios.clone().on(DiskBus::Cdrom)), ("stick-bios", bios)];
+    for (name, boot) in boots {
+        let mut spec = MachineSpec::new(name, boot).medium(SeedMedium::None);
         spec.memory_mib = 768;
         let cluster = Cluster::start([spec])?;
-        let line = cluster.wait_console(NAME, "Kernel command line: ", cluster.limit(BOOT))?;
-        ensure!(line.contains("BOOT_IMAGE=/boot/vmlinuz"), "{line}");
-        cluster.wait_console(NAME, "phase root at", cluster.limit(BOOT))?;
+        let line = cluster.wait_console(name, "Kernel command line: ", cluster.limit(2 * BOOT))?;
+        ensure!(line.contains("BOOT_IMAGE=/boot/vmlinuz") == name.ends_with("bios"), "{line}");
+        cluster.wait_console(name, "phase root at", cluster.limit(2 * BOOT))?;
     }
     Ok(())
 }
