@@ -13,12 +13,15 @@ use tests::{
 
 const SERVER: &str = "server-vm-0";
 const CLIENT: &str = "client-vm-0";
+/// What no console and no log shows.
+const SECRET: &str = "word-that-nobody-shows";
 const JOB: &str = include_str!("../fixtures/confined.nomad.hcl");
 
 fn main() -> ExitCode {
     suite::run(
         || {
-            let server = machine(SERVER, Role::Server, "")?.user_data(LONE_SERVER_DATA);
+            let file = format!("  - path: /opt/token\n    permissions: '0600'\n    content: {SECRET}\n");
+            let server = machine(SERVER, Role::Server, "")?.user_data(format!("{LONE_SERVER_DATA}{file}"));
             let cluster = Cluster::start([server, machine(CLIENT, Role::Client, "")?])?;
             let limit = cluster.limit(Duration::from_secs(60));
             cluster.wait_console(SERVER, "READY role=server", limit)?;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
             ("every_setting_of_the_image_holds", settings),
             ("programs_cannot_be_run_from_where_a_server_writes", mounts),
             ("units_have_the_rights_that_they_need", units),
+            ("a_secret_of_the_user_data_is_shown_nowhere", secrets),
             ("raw_exec_and_exec_run_programs_where_tasks_are", jobs),
         ],
     )
@@ -70,7 +74,7 @@ fn settings(cluster: &mut Cluster) -> anyhow::Result<()> {
             let value = last.map_or(value, |setting| setting.value);
             let line = text.lines().rfind(|line| line.split(" = ").next() == Some(key));
             let line = line.with_context(|| format!("{name} does not show {key}"))?;
-            // The console has not the right to read it; init had the right to set it.
+            // The console has not the right to read it; init had the right to set it, and a task of root reads it below.
             let shown = if key == "net.core.bpf_jit_harden" { "not shown (the image says 2)" } else { value };
             ensure!(line == format!("{key} = {shown}"), "{name}: {line}");
         }
@@ -110,7 +114,8 @@ fn mounts(cluster: &mut Cluster) -> anyhow::Result<()> {
             let row = rows.iter().find(|row| row[0] == target).with_context(|| format!("nothing is on {target}"))?;
             Ok(row[2].split(',').chain(row[3].split(',')).collect())
         };
-        ensure!(options("/")?.contains(&"ro"), "the root can be written to: {rows:?}");
+        let root = options("/")?;
+        ensure!(root.contains(&"ro") && root.contains(&"nodev"), "the root is {root:?}");
         ensure!(options("/proc")?.contains(&"hidepid=invisible"), "{:?}", options("/proc"));
         for target in ["/proc", "/sys", "/run", "/dev/shm", "/etc", "/sys/fs/cgroup"] {
             let options = options(target)?;
@@ -122,6 +127,11 @@ fn mounts(cluster: &mut Cluster) -> anyhow::Result<()> {
             let options = options(target)?;
             ensure!(options.contains(&"nosuid"), "{name}: {target} is {options:?}");
             ensure!(options.contains(&"noexec") == (name == SERVER), "{name}: {target} is {options:?}");
+            // Devices of tasks lie on a client's state.
+            ensure!(
+                options.contains(&"nodev") || (name == CLIENT && target != "/tmp"),
+                "{name}: {target} is {options:?}"
+            );
         }
         // Of all that is left, what is writable takes no programs.
         let open = rows.iter().filter(|[_, _, own, _]| own.starts_with("rw") && !own.contains("noexec"));
@@ -150,8 +160,20 @@ fn units(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn secrets(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let mut shown = cluster.console_lines(SERVER).join("\n");
+    ensure!(shown.contains("2 files written"), "the file with the secret was not written");
+    for command in ["plan", "status", "kernel", "ps", "log node 500", "log nomad 500", "log kernel 2000"] {
+        shown.push_str(&cluster.console_command(SERVER, command)?);
+    }
+    ensure!(shown.contains("/opt/token"), "the plan does not name the file");
+    let line = shown.lines().find(|line| line.contains(SECRET));
+    ensure!(line.is_none(), "{line:?}");
+    Ok(())
+}
+
 fn jobs(cluster: &mut Cluster) -> anyhow::Result<()> {
-    let raw = "b=local/busybox; $b cp $b /tmp; /tmp/busybox true; $b cp $b /run; if /run/busybox true; then exit 9; fi; $b rm /tmp/busybox /run/busybox";
+    let raw = "b=local/busybox; test $($b cat /proc/sys/net/core/bpf_jit_harden) = 2; $b cp $b /tmp; /tmp/busybox true; $b cp $b /run; if /run/busybox true; then exit 9; fi; $b rm /tmp/busybox /run/busybox";
     let mut jobs = vec![("raw_exec", raw)];
     // The stand-in knows no other driver.
     if !Image::find(Role::Client)?.manifest().standin {
