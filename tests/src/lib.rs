@@ -7,6 +7,8 @@ pub mod api;
 pub mod bench;
 pub mod cluster;
 pub mod contract;
+#[cfg(test)]
+mod docs;
 pub mod esp;
 pub mod guest;
 pub mod images;
