@@ -68,7 +68,7 @@ pub fn diff(a: &Path, b: &Path) -> Result<Vec<Layer>, InspectError> {
         }
     };
     if let (Some(old), Some(new)) = (&one.manifest, &other.manifest) {
-        inputs(old, new, &mut add);
+        inputs(old, new, [one.version(), other.version()], &mut add);
     }
     let reasons = Reasons::new(one.manifest.as_ref(), other.manifest.as_ref());
     let section = |name| map(&one.sections(name), &other.sections(name));
@@ -91,7 +91,12 @@ pub fn diff(a: &Path, b: &Path) -> Result<Vec<Layer>, InspectError> {
 }
 
 /// What the images were made from.
-fn inputs(old: &Manifest, new: &Manifest, add: &mut dyn FnMut(&'static str, Vec<Difference>)) {
+fn inputs(
+    old: &Manifest,
+    new: &Manifest,
+    versions: [Option<String>; 2],
+    add: &mut dyn FnMut(&'static str, Vec<Difference>),
+) {
     let packages = lock::packages(&old.packages, &new.packages);
     add("packages", packages.iter().map(|change| plain(change.to_string())).collect());
     let nomad = |manifest: &Manifest| {
@@ -105,16 +110,18 @@ fn inputs(old: &Manifest, new: &Manifest, add: &mut dyn FnMut(&'static str, Vec<
         BTreeMap::from([("agent".to_owned(), digest.unwrap_or_default())])
     };
     add("agent", map(&agent(old), &agent(new)));
-    let recipe = |manifest: &Manifest| {
+    let [own, others] = versions.map(Option::unwrap_or_default);
+    let recipe = |manifest: &Manifest, version: String| {
         BTreeMap::from([
             ("name".to_owned(), manifest.name.clone()),
+            ("version".to_owned(), version),
             ("role".to_owned(), manifest.role.to_string()),
             ("Steppe".to_owned(), manifest.version.clone()),
             ("architecture".to_owned(), manifest.architecture.clone()),
             ("epoch".to_owned(), manifest.epoch.to_string()),
         ])
     };
-    add("recipe", map(&recipe(old), &recipe(new)));
+    add("recipe", map(&recipe(old, own), &recipe(new, others)));
 }
 
 fn plain(what: String) -> Difference {
@@ -137,10 +144,11 @@ fn map(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Di
 }
 
 fn files(old: &[Found], new: &[Found], reasons: &Reasons<'_>) -> Vec<Difference> {
-    let by_path = |list: &'_ [Found]| -> BTreeMap<String, Found> {
-        list.iter().map(|file| (file.path.clone(), file.clone())).collect()
+    let by_path = |list: Vec<Found>| -> BTreeMap<String, Found> {
+        list.into_iter().map(|file| (file.path.clone(), file)).collect()
     };
-    let (old, new) = (by_path(old), by_path(new));
+    let placed = |file: &Found| Found { path: reasons.place(&file.path), ..file.clone() };
+    let (old, new) = (by_path(old.to_vec()), by_path(new.iter().map(placed).collect()));
     let mut found = Vec::new();
     for (path, before) in &old {
         let what = match new.get(path) {

@@ -104,22 +104,39 @@ fn member(file: &mut Vec<u8>, name: &'static str, bytes: &[u8]) -> Result<(), Up
 /// # Errors
 /// When the bytes are no update file.
 pub fn sign(file: &[u8], key: &SecretKey) -> Result<Vec<u8>, UpdateError> {
-    let mut rest = file;
-    let text = first(&mut rest)?;
+    let (text, rest) = apart(file)?;
     let manifest = Manifest::parse(&text)?;
     let comment = format!("Steppe {} {}", manifest.role, manifest.version);
     let signature = signature(&text, key, &comment, "signature from builder sign")?;
     let mut signed = Vec::with_capacity(file.len() + 4 * BLOCK);
     member(&mut signed, MANIFEST, &text)?;
     member(&mut signed, SIGNATURE, signature.as_bytes())?;
-    // What is signed already loses that signature.
-    let mut after = rest;
-    if Archive::new(&mut after).next_header()?.is_some_and(|header| header.name == SIGNATURE) {
-        let header = Archive::new(&mut rest).next_header()?.map_or(0, |header| header.size);
-        Archive::new(&mut rest).member(header, |_| Ok::<(), UpdateError>(()))?;
-    }
     signed.extend(rest);
     Ok(signed)
+}
+
+/// The update file without its signature, as a build leaves it.
+///
+/// # Errors
+/// When the bytes are no update file.
+pub fn without_signature(file: &[u8]) -> Result<Vec<u8>, UpdateError> {
+    let (text, rest) = apart(file)?;
+    let mut bare = Vec::with_capacity(file.len());
+    member(&mut bare, MANIFEST, &text)?;
+    bare.extend(rest);
+    Ok(bare)
+}
+
+/// The manifest, and what is behind it and the signature.
+fn apart(file: &[u8]) -> Result<(Vec<u8>, &[u8]), UpdateError> {
+    let mut rest = file;
+    let text = first(&mut rest)?;
+    let mut after = rest;
+    if let Some(header) = Archive::new(&mut after).next_header()?.filter(|header| header.name == SIGNATURE) {
+        Archive::new(&mut after).member(header.size, |_| Ok::<(), UpdateError>(()))?;
+        rest = after;
+    }
+    Ok((text, rest))
 }
 
 /// The signature of a text, with a comment that it signs too and one that it does not.
@@ -247,6 +264,9 @@ mod tests {
         assert_eq!(again.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names, "one signature");
         assert_eq!(again[2..], found[2..]);
         assert_eq!(found[2].1, b"uki");
+        for file in [&signed, &unsigned()] {
+            assert_eq!(without_signature(file).unwrap(), unsigned());
+        }
     }
 
     #[test]

@@ -93,3 +93,30 @@ fn files_of_every_kind() {
     let missing = missing.unwrap();
     assert!(missing.status.code() == Some(2) && said(&missing).contains("/nowhere/a"), "{}", said(&missing));
 }
+
+/// Every module of another kernel is in another folder, and none of them is new for that.
+#[test]
+fn modules_of_another_kernel_are_compared_with_their_reason() {
+    let world = World::new();
+    let first = build(&world, "first");
+    let manifest = first.with_extension("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let mut other: serde_json::Value =
+        serde_json::from_str(&text.replace(common::KERNEL, "6.1.1-cloud-amd64")).unwrap();
+    let files = other["files"].as_array_mut().unwrap();
+    let file = files.iter_mut().find(|file| file["path"].as_str().unwrap().ends_with(".ko")).unwrap();
+    file["size"] = 1.into();
+    let module = file["path"].as_str().unwrap().replace("6.1.1-cloud-amd64", common::KERNEL);
+    // Away from their images, so that the manifests are all there is.
+    let [one, other] = [("one", text), ("other", other.to_string())].map(|(folder, text)| {
+        fs::create_dir(world.path(folder)).unwrap();
+        let path = world.path(folder).join(manifest.file_name().unwrap());
+        fs::write(&path, text).unwrap();
+        path
+    });
+    let text = diff(&one, &other);
+    let named: Vec<&str> = text.lines().filter(|line| line.contains(".ko")).collect();
+    assert_eq!(named.len(), 1, "{text}");
+    let wanted = format!("(kernel {} -> 6.1.1-cloud-amd64)", common::KERNEL);
+    assert!(named[0].contains(&module) && named[0].ends_with(&wanted), "{text}");
+}

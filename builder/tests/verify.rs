@@ -21,10 +21,18 @@ fn verify(world: &World, image: &Path, lock: &Path) -> (Option<i32>, String) {
 fn an_image_is_verified_or_the_first_difference_named() {
     let world = World::new();
     let output = world.path("out");
-    let built = world.build(&output, &["--format", "raw,qcow2,netboot"]);
+    let built = world.build(&output, &["--format", "raw,qcow2,netboot,update"]);
     assert!(built.status.success(), "{}", said(&built));
     let base = output.join("steppe-0.1.0-test-x86_64.manifest.json");
     let file = |suffix: &str| output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"));
+    // The signature is nothing that a recipe makes.
+    let run = |arguments: &[&Path]| {
+        let done = Command::new(assert_cmd::cargo::cargo_bin!("builder")).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+    };
+    let key = world.path("key");
+    run(&[Path::new("key"), &key]);
+    run(&[Path::new("sign"), &file("update"), Path::new("--key"), &key]);
     // As somebody else would do it: the lock file that came with the image, another name, nothing in the cache but packages.
     let lock = file("lock");
     fs::remove_file(world.recipe.with_extension("lock")).unwrap();
@@ -32,6 +40,7 @@ fn an_image_is_verified_or_the_first_difference_named() {
     let (code, text) = verify(&world, &base, &lock);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.matches(": verified, sha256 ").count() >= 10 && !text.contains("DIFFERS"), "{text}");
+    assert!(text.contains(".update: verified but for its signature, sha256 "), "{text}");
     assert_eq!(fs::read_dir(world.cache().join("steps")).unwrap().count(), 0, "made anew, and elsewhere");
     let other = world.path("what I downloaded.qcow2");
     fs::copy(file("qcow2"), &other).unwrap();

@@ -16,8 +16,9 @@ use crate::{
     compress::Compression,
     content::Digest,
     diff::{self, Layer},
-    manifest::Manifest,
+    manifest::{Kind, Manifest},
     progress::Progress,
+    update,
 };
 
 /// What came of verifying one file.
@@ -29,7 +30,9 @@ pub struct Verified {
     pub sha256: Digest,
     /// The digest of what the recipe makes.
     pub made: Digest,
-    /// What differs, the innermost layer first; none when the digests are the same.
+    /// Whether the file is an update with a signature, without which it is what the recipe makes.
+    pub signed: bool,
+    /// What differs, the innermost layer first; none when the file is what the recipe makes.
     pub layers: Vec<Layer>,
 }
 
@@ -37,7 +40,7 @@ impl Verified {
     /// Whether the file is what the recipe makes.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        self.sha256 == self.made
+        self.sha256 == self.made || self.signed
     }
 }
 
@@ -80,9 +83,14 @@ pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<V
                 .max_by_key(|artefact| artefact.file.len());
             let Some(artefact) = same else { bail!("the recipe makes no file like {name}") };
             let sha256 = cache.digest(&file)?;
-            let layers =
-                if sha256 == artefact.sha256 { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
-            Ok(Verified { file, sha256, made: artefact.sha256, layers })
+            let signed = sha256 != artefact.sha256
+                && artefact.kind == Kind::Update
+                && fs::read(&file).is_ok_and(|bytes| {
+                    update::without_signature(&bytes).is_ok_and(|bare| Digest::of(&bare) == artefact.sha256)
+                });
+            let same = signed || sha256 == artefact.sha256;
+            let layers = if same { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
+            Ok(Verified { file, sha256, made: artefact.sha256, signed, layers })
         })
         .collect()
 }

@@ -34,7 +34,8 @@ pub(super) fn run(args: &VerifyArgs, progress: &Progress) -> Result<bool> {
     for one in &verified {
         let file = one.file.display();
         if one.is_same() {
-            lines.push(format!("{file}: verified, sha256 {}", one.sha256));
+            let but = if one.signed { " but for its signature" } else { "" };
+            lines.push(format!("{file}: verified{but}, sha256 {}", one.sha256));
             continue;
         }
         lines.push(format!("{file}: DIFFERS, sha256 {}, the recipe makes {}", one.sha256, one.made));

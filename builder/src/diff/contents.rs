@@ -51,6 +51,12 @@ impl Contents {
         }
     }
 
+    /// The version that the image goes by in updates.
+    pub(super) fn version(&self) -> Option<String> {
+        let facts = self.image.as_ref()?.facts.as_ref()?;
+        Some(facts.image_version().to_owned())
+    }
+
     /// The section `name` of each unified kernel image: its text if it is one, else size and digest.
     pub(super) fn sections(&self, name: &str) -> BTreeMap<String, String> {
         let ukis = self.boot.iter().filter_map(|file| Some((&file.path, file.uki.as_ref()?)));

@@ -16,7 +16,11 @@ pub(super) struct Reasons<'a> {
     packages: BTreeMap<String, Change>,
     nomad: Option<[&'a NomadFacts; 2]>,
     versions: Option<[&'a str; 2]>,
+    kernels: Option<[&'a str; 2]>,
 }
+
+/// Where modules are, in a folder named after their kernel.
+const MODULES: &str = "/usr/lib/modules/";
 
 impl<'a> Reasons<'a> {
     pub(super) fn new(old: Option<&'a Manifest>, new: Option<&'a Manifest>) -> Self {
@@ -28,11 +32,31 @@ impl<'a> Reasons<'a> {
             packages: packages.into_iter().map(|change| (change.name.clone(), change)).collect(),
             nomad: both.map(|(old, new)| [&old.nomad, &new.nomad]),
             versions: both.map(|(old, new)| [old.version.as_str(), &new.version]),
+            kernels: both.map(|(old, new)| [old.kernel.as_str(), &new.kernel]),
         }
     }
 
-    /// Why the file at `path` differs; nothing when no manifest knows it.
+    /// Where the old image has what is at `path` in the new one: a module of another kernel is in another folder.
+    pub(super) fn place(&self, path: &str) -> String {
+        let Some([old, new]) = self.kernels else { return path.to_owned() };
+        match path.strip_prefix(MODULES).and_then(|path| path.strip_prefix(new)).filter(|rest| rest.starts_with('/')) {
+            Some(rest) => format!("{MODULES}{old}{rest}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Why the file at `path` differs, which is a path of [`Self::place`]; nothing when no manifest knows it.
     pub(super) fn of(&self, path: &str) -> Option<String> {
+        if path.starts_with(MODULES)
+            && let Some([old, new]) = self.kernels
+        {
+            if old != new {
+                return Some(format!("kernel {old} -> {new}"));
+            }
+            if let Some(change) = self.packages.get(&format!("linux-image-{new}")) {
+                return Some(change.to_string());
+            }
+        }
         Some(match *self.origins.get(path)? {
             Origin::Package { name, .. } => match self.packages.get(name) {
                 Some(change) => change.to_string(),

@@ -73,7 +73,8 @@ fn disk(out: &mut String, image: &Image, width: usize) {
         line(out, "signature", update.signature.text());
     }
     if let Some(facts) = &image.facts {
-        line(out, "image", &format!("{}, role {}, Steppe {}", facts.name, facts.role, facts.version));
+        let own = facts.image_version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        line(out, "image", &format!("{}{own}, role {}, Steppe {}", facts.name, facts.role, facts.version));
         line(out, "kernel", &facts.kernel);
         let from = match facts.nomad.source {
             NomadSource::Path => "as named to the builder",
