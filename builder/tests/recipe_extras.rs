@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, io::Read as _};
 
 use builder::{manifest::Manifest, tree::Origin};
 use common::{World, fixture, said};
@@ -67,4 +67,19 @@ fn what_cannot_be_added_is_named_with_the_way_out() {
         !output.exists() || fs::read_dir(&output).unwrap().next().is_none(),
         "nothing is left of a build that failed"
     );
+}
+
+#[test]
+fn an_images_own_version_is_in_its_names_and_in_what_describes_it() {
+    let world = World::new();
+    let recipe = fs::read_to_string(&world.recipe).unwrap();
+    fs::write(&world.recipe, format!("version = \"7.1\"\n{recipe}")).unwrap();
+    let output = world.path("out");
+    let built = world.build(&output, &["--format", "ova"]);
+    assert!(built.status.success(), "{}", said(&built));
+    let ova = fs::read(output.join("steppe-7.1-test-x86_64.ova")).unwrap();
+    let mut archive = tar::Archive::new(&ova[..]);
+    let mut envelope = String::new();
+    archive.entries().unwrap().next().unwrap().unwrap().read_to_string(&mut envelope).unwrap();
+    assert!(envelope.contains("<Version>7.1</Version>"), "{envelope}");
 }

@@ -59,6 +59,8 @@ impl Format {
 pub(super) struct About<'a> {
     /// What the names of its files begin with.
     pub(super) base: &'a str,
+    /// The image's own version, else that of the builder.
+    pub(super) version: &'a str,
     /// Seconds since 1970.
     pub(super) epoch: u64,
     /// Makes an empty file that vanishes when it is closed.
@@ -102,7 +104,7 @@ const DISKS: [DiskFormat; 10] = [
     }),
     of_its_own(Format::Vhd, Kind::Vhd, "vhd", vhd::GRANULE, |disk, about, file| vhd::write(disk, about.epoch, file)),
     of_its_own(Format::Ova, Kind::Ova, "ova", ova::GRANULE, |disk, about, file| {
-        let about_package = ova::About { name: about.base, version: env!("CARGO_PKG_VERSION"), epoch: about.epoch };
+        let about_package = ova::About { name: about.base, version: about.version, epoch: about.epoch };
         ova::write(disk, &about_package, (about.scratch)()?, &mut BufWriter::new(file))
     }),
     of_its_own(Format::Gce, Kind::Gce, "gce.tar.gz", gce::GRANULE, |disk, about, file| {

@@ -186,7 +186,12 @@ impl Build<'_> {
             let file = format!("{}.{}", made.base, format.suffix);
             let folder = output.folder().to_owned();
             let scratch = || tempfile::tempfile_in(&folder);
-            let about = About { base: made.base, epoch: made.kernel.epoch, scratch: &scratch };
+            let about = About {
+                base: made.base,
+                version: made.facts.image_version(),
+                epoch: made.kernel.epoch,
+                scratch: &scratch,
+            };
             let path = output.write(&file, |file| (format.write)(disk, &about, file))?;
             let size = fs::metadata(path)?.len();
             let sha256 = if format.kind == Kind::Raw { disk.digest()? } else { self.cache.digest(path)? };
