@@ -23,6 +23,8 @@ pub struct Parts<'a> {
 /// Initialised data, readable.
 const CHARACTERISTICS: u32 = 0x4000_0040;
 const SECTION_HEADER: usize = 40;
+/// "FileAlignment" is a power of two from 512 to 64 KiB.
+const LARGEST_ALIGNMENT: u32 = 64 << 10;
 
 /// Appends the parts to the stub.
 ///
@@ -45,6 +47,10 @@ pub fn assemble(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
     let headers_end = word(&out, optional + 60)? as usize;
     if !section_alignment.is_power_of_two() || !file_alignment.is_power_of_two() {
         return Err(UkiError::Stub("its alignments are not powers of two"));
+    }
+    // The image is filled up to whole units of it.
+    if file_alignment > LARGEST_ALIGNMENT {
+        return Err(UkiError::Stub("its sections are further apart than the format allows"));
     }
 
     let added: [(&[u8; 8], &[u8]); 5] = [
@@ -184,6 +190,10 @@ mod tests {
         assert!(matches!(assemble(b"MZ", &PARTS), Err(UkiError::Stub(_))));
         let image = assemble(&fixture::stub(), &PARTS).unwrap();
         assert_eq!(assemble(&image, &PARTS), Err(UkiError::Section(".osrel".into())));
+        // A gigabyte between the sections.
+        let mut stub = fixture::stub();
+        stub[0x58 + 36..0x58 + 40].copy_from_slice(&(1u32 << 30).to_le_bytes());
+        assert!(assemble(&stub, &PARTS).unwrap_err().to_string().contains("further apart"));
     }
 
     proptest! {

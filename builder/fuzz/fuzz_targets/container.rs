@@ -25,7 +25,7 @@ fn read(bytes: &[u8]) {
         assert!(
             volume.read_at(at.saturating_add(length as u64), &mut [0]).is_err() || at + (length as u64) < volume.size
         );
-        let _ = volume.bytes(at, 600);
+        let _ = Volume::bytes(&mut volume, at, 600);
     }
     let _ = volume.seek(SeekFrom::End(-10)).and_then(|_| volume.read(&mut piece));
 }

@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = inspect::text::people(&inspect::Subject { image: None, manifest: Some(manifest) }, 80);
     }
     fuzzing::texts(text);
-    let _ = text.parse::<Size>();
+    let _ = Size::parse(text);
     let _ = Fingerprint::parse(text);
     let _ = update::public_key(text);
     let _ = userdata::convert::convert(text);

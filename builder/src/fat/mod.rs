@@ -5,10 +5,12 @@
 
 mod layout;
 mod name;
+mod reader;
 mod tree;
 
 use std::{collections::BTreeMap, ops::Range};
 
+pub use self::reader::Reader;
 use self::{
     layout::{BACKUP, Layout, ROOT, TABLES, index},
     tree::Tree,

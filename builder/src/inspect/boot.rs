@@ -1,11 +1,11 @@
 //! What the firmware starts: files of the boot partition, and what is in those that are unified kernel images.
 
-use std::io::{self, Cursor, Read as _};
+use std::io;
 
 use object::{LittleEndian, Object as _, ObjectSection as _, read::pe::PeFile64};
 use serde::Serialize;
 
-use crate::content::Digest;
+use crate::{content::Digest, fat::Reader};
 
 /// A file of the boot partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,46 +68,10 @@ pub struct Section {
 ///
 /// # Errors
 /// When it is no FAT volume, or a damaged one.
-pub fn read(volume: Vec<u8>) -> io::Result<(Vec<BootFile>, u64)> {
-    let (mut left, mut entries) = (volume.len() as u64 + 1, 0);
-    let fs = fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new())?;
-    let stats = fs.stats()?;
-    let clusters = stats.total_clusters().saturating_sub(stats.free_clusters());
-    let mut files = Vec::new();
-    let mut folders = vec![(String::new(), fs.root_dir(), 0)];
-    while let Some((prefix, folder, depth)) = folders.pop() {
-        for entry in folder.iter() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name == "." || name == ".." {
-                continue;
-            }
-            let path = format!("{prefix}{name}");
-            entries += 1;
-            if entries > MOST_ENTRIES {
-                return Err(too_much());
-            }
-            // A damaged volume may have a circle.
-            if entry.is_dir() && depth < 16 {
-                folders.push((format!("{path}/"), entry.to_dir(), depth + 1));
-            } else if entry.is_file() {
-                let mut bytes = Vec::new();
-                entry.to_file().take(left).read_to_end(&mut bytes)?;
-                // A chain of clusters may be a circle, too.
-                left = left.checked_sub(bytes.len() as u64).filter(|left| *left > 0).ok_or_else(too_much)?;
-                files.push(BootFile::new(&path, &bytes));
-            }
-        }
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok((files, u64::from(clusters) * u64::from(stats.cluster_size())))
-}
-
-/// Entries of the folders of a boot partition.
-const MOST_ENTRIES: u32 = 4096;
-
-fn too_much() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "it has more files than fit on it")
+pub fn read(volume: &[u8]) -> io::Result<(Vec<BootFile>, u64)> {
+    let reader = Reader::new(volume)?;
+    let files = reader.files()?.iter().map(|(path, bytes)| BootFile::new(path, bytes)).collect();
+    Ok((files, reader.used()))
 }
 
 /// The release of a kernel; nothing when the bytes are none ("The Linux/x86 Boot Protocol": `kernel_version`).

@@ -77,7 +77,7 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
         }
     } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
         partition.content = "fat";
-        let (files, used) = boot::read(volume.bytes(at, size)?)?;
+        let (files, used) = boot::read(&volume.bytes(at, size)?)?;
         partition.used = used;
         image.boot.extend(files);
     } else if start.get(1080..1082) == Some(&[0x53, 0xef]) {

@@ -44,7 +44,7 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume, start: &[u8]) -> io::
         content: "fat",
         used: 0,
     };
-    match volume.bytes(from, size).and_then(boot::read) {
+    match volume.bytes(from, size).and_then(|bytes| boot::read(&bytes)) {
         Ok((files, used)) => (image.boot, partition.used) = (files, used),
         Err(error) => image.wrong.push(format!("partition {}: {error}", number + 1)),
     }
