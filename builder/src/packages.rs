@@ -75,15 +75,7 @@ pub fn get(
     let Archive { lock: archive, candidates: now, apt } = Archive::ask(recipe, &mirror(), cache, progress)?;
     if let Some(lock) = usable {
         let wanted = Lock { packages: select(recipe, lock), nomad: None, ..lock.clone() };
-        // What the cache has need not be in the archive any more.
-        let differences: Vec<_> = wanted
-            .differences(&archive)
-            .into_iter()
-            .filter(|line| {
-                let name = line.split(':').next().unwrap_or_default();
-                wanted.package(name).is_none_or(|package| !cache.package(package.sha256).exists())
-            })
-            .collect();
+        let differences = missed(&wanted, &archive, |package| is_cached(package, cache));
         if policy == Policy::Locked && !differences.is_empty() {
             return Err(PackageError::Moved { differences: differences.join("; ") });
         }
@@ -96,6 +88,17 @@ pub fn get(
         }
     }
     Archive { lock: archive, candidates: now, apt }.fetch(cache, progress)
+}
+
+/// Where the archive is no help for what is locked. What the cache has, and whole, need not be there any more.
+fn missed(wanted: &Lock, archive: &Lock, cached: impl Fn(&Locked) -> bool) -> Vec<String> {
+    let mut lines = wanted.differences(archive);
+    lines.retain(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        let name = if name == "kernel" { &wanted.kernel } else { name };
+        wanted.package(name).is_none_or(|package| !cached(package))
+    });
+    lines
 }
 
 /// What the archive has now of a recipe's packages.
@@ -255,7 +258,7 @@ pub enum PackageError {
         differences: String,
     },
     /// What was downloaded is not what the lists promise.
-    #[error("the downloaded {name} has the digest {got}, not {wanted}")]
+    #[error("the downloaded {name} has the digest {got}, not {wanted}: try again, or name another mirror with --mirror")]
     Digest {
         /// The package.
         name: String,
@@ -264,4 +267,33 @@ pub enum PackageError {
         /// What it has.
         got: Digest,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_cached_is_missed() {
+        let package = |name: &str, version: &str| Locked {
+            name: name.into(),
+            version: version.into(),
+            sha256: Digest::of(version.as_bytes()),
+            size: 1,
+            licences: Vec::new(),
+        };
+        let lock = |kernel: &str, version: &str| Lock {
+            suite: "trixie".into(),
+            kernel: kernel.into(),
+            nomad: None,
+            packages: vec![package(kernel, version), package("libc6", version), package("same", "1")],
+        };
+        let (wanted, archive) = (lock("linux-image-1", "1"), lock("linux-image-2", "2"));
+        assert_eq!(missed(&wanted, &archive, |_| false).len(), 2);
+        // The archive moved on; the one package that the cache has lost is as it was.
+        assert!(missed(&wanted, &archive, |package| package.name != "same").is_empty());
+        let kernel = missed(&wanted, &archive, |package| package.name != "linux-image-1");
+        assert_eq!(kernel, ["kernel: locked linux-image-1, the archive has linux-image-2"]);
+        assert_eq!(missed(&wanted, &archive, |package| package.name != "libc6").len(), 1);
+    }
 }
