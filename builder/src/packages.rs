@@ -258,7 +258,9 @@ pub enum PackageError {
         differences: String,
     },
     /// What was downloaded is not what the lists promise.
-    #[error("the downloaded {name} has the digest {got}, not {wanted}: try again, or name another mirror with --mirror")]
+    #[error(
+        "the downloaded {name} has the digest {got}, not {wanted}: try again, or name another mirror with --mirror"
+    )]
     Digest {
         /// The package.
         name: String,

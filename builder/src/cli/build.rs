@@ -80,7 +80,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            progress.failure(&format!("{error:#}"));
+            progress.failure(&super::why(&error));
             ExitCode::FAILURE
         }
     }

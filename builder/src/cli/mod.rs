@@ -72,15 +72,41 @@ fn answer(result: Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", why(&error));
             ExitCode::from(2)
         }
     }
 }
 
+/// An error and its causes in one line, each once: most errors have the words of their cause in their own.
+fn why(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => said,
+        text => format!("{text}: {cause}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use anyhow::Context as _;
     use clap::CommandFactory as _;
+
+    use super::why;
+    use crate::cache::CacheError;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = CacheError::write("/x".as_ref(), full());
+        let said = error.to_string();
+        assert!(said.contains("failed to write /x: no storage space; make room"), "{said}");
+        assert_eq!(why(&anyhow::Error::new(error)), said);
+        let error = Err::<(), _>(full()).context("failed to write /x").unwrap_err();
+        assert_eq!(why(&error), "failed to write /x: no storage space");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
