@@ -4,13 +4,18 @@ mod common;
 
 use std::{fs, sync::Arc};
 
+use agent::{facts::Role, update::manifest::Manifest as UpdateManifest};
 use builder::{
+    channel,
     deb::Deb,
-    embedded,
+    embedded, initramfs,
+    inspect::{Image, Subject, text},
     lock::Lock,
     modules::{Catalogue, ModuleLists},
     recipe::{Profile, Recipe},
+    squashfs,
     tree::{Origin, Tree},
+    uki, update, verity,
 };
 use common::fixture::{self, Member};
 use proptest::{prelude::*, sample::Index};
@@ -56,6 +61,93 @@ fn package(compression: &str) -> Vec<u8> {
         Member::File("usr/share/doc/p/copyright", 0o644, b"Format: x\nLicense: MIT\n"),
     ];
     fixture::deb(compression, 1_700_000_000, &members)
+}
+
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    tree.file("usr/bin/tool", 0o755, b"tool".repeat(900), Origin::Agent);
+    tree.symlink("bin", "usr/bin", Origin::Builder);
+    tree
+}
+
+fn root() -> Vec<u8> {
+    let mut root = squashfs::write(&tree(), &squashfs::Options { level: 1, block: 4096, time: 1 }, []).unwrap();
+    root.resize(root.len().next_multiple_of(verity::BLOCK), 0);
+    root
+}
+
+fn unified() -> Vec<u8> {
+    let initrd = [initramfs::pack(&tree(), 1, 1).unwrap(), initramfs::embed_root(&root(), 1).unwrap()].concat();
+    let linux = [&[0; 0x202][..], b"HdrS", &[0; 8], &[0x30, 0], &[0; 0x20], b"6.1-x ab\0"].concat();
+    let parts =
+        uki::Parts { os_release: "ID=x\n", cmdline: "quiet", uname: "6.1", initrd: &initrd, linux: &linux, time: 1 };
+    uki::assemble(&fixture::stub(), &parts).unwrap()
+}
+
+fn update_file() -> Vec<u8> {
+    let (image, root) = (unified(), root());
+    let hashes = verity::tree(&root, &verity::Parameters::of(&root));
+    let parts: update::Parts<'_> = [&image, b"vmlinuz", b"initrd", &root, &hashes.bytes];
+    let manifest = UpdateManifest {
+        role: Role::Server,
+        architecture: "x86_64".into(),
+        version: "2.1".parse().unwrap(),
+        root_hash: *hashes.root_hash.bytes(),
+        cmdline: "quiet".into(),
+        parts: update::describe(&parts),
+    };
+    update::build(&manifest, &parts).unwrap()
+}
+
+/// A medium whose partition for UEFI has a volume with a unified kernel image.
+fn medium() -> Vec<u8> {
+    let image = unified();
+    let mut volume = std::io::Cursor::new(vec![0; (64 << 10) + image.len().next_multiple_of(512)]);
+    fatfs::format_volume(&mut volume, fatfs::FormatVolumeOptions::new()).unwrap();
+    let fs = fatfs::FileSystem::new(&mut volume, fatfs::FsOptions::new()).unwrap();
+    std::io::Write::write_all(&mut fs.root_dir().create_file("BOOTX64.EFI").unwrap(), &image).unwrap();
+    drop(fs);
+    let volume = volume.into_inner();
+    let mut medium = vec![0; 34 << 10];
+    medium[446 + 4] = 0xef;
+    medium[446 + 8..][..4].copy_from_slice(&68u32.to_le_bytes());
+    medium[446 + 12..][..4].copy_from_slice(&u32::try_from(volume.len() / 512).unwrap().to_le_bytes());
+    medium[(32 << 10) + 1..][..5].copy_from_slice(b"CD001");
+    medium.extend(volume);
+    medium
+}
+
+/// What is said of the image in these bytes; whether it is whole.
+fn inspected(bytes: &[u8]) -> Option<bool> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    fs::write(&path, bytes).unwrap();
+    let image = Image::read(&path).ok()?;
+    let whole = image.wrong.is_empty();
+    let subject = Subject { image: Some(image), manifest: None };
+    let _ = (text::people(&subject, 80), text::json(&subject));
+    Some(whole)
+}
+
+#[test]
+fn images_that_are_whole_are_so() {
+    for image in [unified(), update_file(), medium(), root()] {
+        assert_eq!(inspected(&image), Some(true));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn images(
+        bytes in prop::sample::select(vec![unified(), update_file(), medium(), root()]).prop_flat_map(damaged),
+        update in damaged(update_file()),
+    ) {
+        let _ = inspected(&bytes);
+        // What is not signed is offered to nobody, whatever else is wrong with it.
+        prop_assert!(channel::of(&update, "x.update").is_err());
+    }
 }
 
 proptest! {
