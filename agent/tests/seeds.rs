@@ -1,6 +1,6 @@
 //! Labels of file systems made by the tools that people make seeds with.
 //!
-//! Needs `mkfs.vfat`, `mlabel` and `xorriso`: `cargo test -p agent --test seeds -- --ignored`.
+//! Needs `mkfs.vfat`, `mlabel` and `xorriso`, and for all of it `genisoimage` and `mkudffs` (udftools): `cargo test -p agent --test seeds -- --ignored`.
 
 use std::{fs::File, path::Path, process::Command};
 
@@ -53,4 +53,43 @@ fn iso9660_as_genisoimage_makes_it() {
     );
     let found = superblock(Path::new(&image));
     assert!(found.kind == FileSystem::Iso9660 && found.is_labelled("CIDATA"), "{found:?}");
+}
+
+/// Whether a program that `make test` does not install is there; says so when it is not.
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("-version").output().is_ok();
+    if !found {
+        eprintln!("passed over: no {program}");
+    }
+    found
+}
+
+/// As the provisioning media of Azure are: both file systems on one disc.
+#[test]
+#[ignore = "needs genisoimage"]
+fn a_disc_that_is_iso9660_and_udf() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ovf-env.xml"), "<Environment/>").unwrap();
+    let image = dir.path().join("both.iso").display().to_string();
+    if has("genisoimage") {
+        run("genisoimage", &["-quiet", "-udf", "-o", &image, "-V", "rd_rdfe_stable"], &dir.path().join("ovf-env.xml"));
+        let found = superblock(Path::new(&image));
+        assert!(found.kind == FileSystem::Iso9660 && found.udf && found.is_labelled("rd_rdfe_stable"), "{found:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs mkudffs"]
+fn udf_of_every_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    for revision in ["1.02", "1.50", "2.00", "2.01"] {
+        let path = dir.path().join(revision);
+        File::create(&path).unwrap().set_len(8 << 20).unwrap();
+        if has("mkudffs") {
+            // As a medium of 2048 bytes a block, which is what clouds attach.
+            run("mkudffs", &["--media-type=hd", "--blocksize=2048", "--udfrev", revision, "-l", "azure"], &path);
+            let found = superblock(&path);
+            assert!(found.kind == FileSystem::Udf && found.udf, "{revision}: {found:?}");
+        }
+    }
 }
