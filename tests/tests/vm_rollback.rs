@@ -10,6 +10,7 @@ use std::{
 
 use agent::{facts::Role, slots::Slot};
 use anyhow::{Context as _, anyhow, ensure};
+use builder::disk::Partition;
 use qemu::{MachineSpec, vm::Mark};
 use tests::{
     cluster::leads,
@@ -31,14 +32,18 @@ fn main() -> ExitCode {
     )
 }
 
-/// Two machines at a time: most of it is waiting.
 fn bad_updates(updates: &mut Updates) -> anyhow::Result<()> {
     let updates = &*updates;
-    thread::scope(|scope| {
-        let uefi = scope.spawn(|| bad(updates, updates.uefi(NAME), "uefi", 3).context("by UEFI"));
-        let bios = bad(updates, updates.bios(NAME), "bios", 1).context("by BIOS");
-        bios.and(uefi.join().map_err(|_| anyhow!("by UEFI: panic"))?)
-    })
+    side_by_side([
+        ("bad, by UEFI", &|| bad(updates, updates.uefi(NAME), "uefi", 3)),
+        ("bad, by BIOS", &|| bad(updates, updates.bios(NAME), "bios", 1)),
+        ("damaged, by UEFI", &|| damaged(updates, updates.uefi(NAME), "uefi-damaged.update", false)),
+        ("damaged, by BIOS", &|| damaged(updates, updates.bios(NAME), "bios-damaged.update", true)),
+    ])
+}
+
+fn after(tries: u32) -> String {
+    if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") }
 }
 
 /// Bad updates of a machine whose boot loader gives each this many tries.
@@ -47,7 +52,7 @@ fn bad(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyh
     // Each machine has files of its own.
     let file = format!("{firmware}.update");
     lone.machine().console().allow("Kernel panic - not syncing");
-    let after = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+    let after = after(tries);
 
     if tries == 1 {
         // Not for this machine: nothing happens at all.
@@ -73,19 +78,59 @@ fn bad(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyh
     lone.install(updates.file(&file, |manifest| manifest.cmdline += " steppe.platform=ec2 steppe.trial=20")?)?;
     let mark = all_tries_but_one(&lone, lone.reboot()?, tries, "phase initramfs")?;
     lone.wait(mark, "the trial failed: not blessed within 20 s", 3 * BOOT)?;
-    lone.falls_back(mark, "not blessed within 20 s; node", &after)?;
+    lone.falls_back(mark, "not blessed within 20 s; node", &after)
+}
 
-    // A byte of the root that is not the one that was signed.
-    lone.install(updates.file(&file, |_| {})?)?;
+/// A root with wrong bytes, on trial and when it is proven; the latter at its first block (`early`), or while it runs.
+fn damaged(updates: &Updates, spec: MachineSpec, file: &str, early: bool) -> anyhow::Result<()> {
+    let lone = Node::lone(spec)?;
+    // In the block that is read first. Nothing is tried again.
+    lone.install(updates.file(file, |_| {})?)?;
     lone.power_off()?;
-    let partitions = &updates.manifest().partitions;
-    let root = partitions.iter().find(|partition| partition.name == Slot::B.root_label()).context("no slot b")?;
-    damage(&lone, root.start)?;
+    let root = slot_b(updates)?;
+    damage(&lone, &[root.start + 11])?;
     let mark = lone.mark();
     lone.cluster.power_on(NAME)?;
-    let mark = all_tries_but_one(&lone, mark, tries, "phase initramfs")?;
-    lone.wait(mark, "dm-verity device corrupted", 2 * BOOT)?;
-    lone.falls_back(mark, "without a word", &after)
+    lone.wait(mark, "the boot cannot go on", 2 * BOOT)?;
+    lone.falls_back(mark, "its root could not be read", "1 try")?;
+
+    lone.install(updates.file(file, |_| {})?)?;
+    let mark = lone.reboot()?;
+    lone.wait(mark, "slot b is blessed", 4 * BOOT)?;
+    lone.power_off()?;
+    let root = slot_b(updates)?;
+    let places = if early { vec![root.start + 11] } else { (8..32).map(|n| root.start + root.used / 64 * n).collect() };
+    damage(&lone, &places)?;
+    let mark = lone.mark();
+    lone.cluster.power_on(NAME)?;
+    lone.wait(mark, "slot a boots from now on", 3 * BOOT)?;
+    ensure!(!lone.said_after(mark, "READY"), "it got ready all the same");
+    let why = if early { "its root could not be read" } else { "of its root is corrupted" };
+    let line = lone.wait(mark, "the update failed, and the machine fell back to slot a", 3 * BOOT)?;
+    ensure!(line.contains(&format!("{NEW} in slot b: failed: ")) && line.contains(why), "{line}");
+    lone.ready(mark)?;
+    lone.says(&[&format!("version    {OLD} in slot a"), &format!("{NEW} in slot b: failed: "), why])?;
+    // Nobody goes there before it is written anew.
+    let mark = lone.mark();
+    lone.type_in("rollback")?;
+    lone.wait(mark, "rollback failed: the root in slot b could not be read", BOOT)?;
+    leads(&lone.cluster, NAME)?;
+    lone.install(updates.file(file, |_| {})?)?;
+    let mark = lone.reboot()?;
+    lone.wait(mark, "slot b is blessed", 4 * BOOT)?;
+    lone.says(&[&format!("version    {NEW} in slot b"), &format!("{NEW} in slot b: good")])?;
+    lone.power_off()?;
+    let flat = tempfile::tempdir()?;
+    Esp::of_machine(&lone.machine().disk(), &flat.path().join("flat.raw"))?.check_file_system()
+}
+
+/// Where an update goes, and how much of slot a is used.
+fn slot_b(updates: &Updates) -> anyhow::Result<Partition> {
+    let named = |slot: Slot| {
+        let partitions = &updates.manifest().partitions;
+        partitions.iter().find(|partition| partition.name == slot.root_label()).context("no such slot")
+    };
+    Ok(Partition { used: named(Slot::A)?.used, ..named(Slot::B)?.clone() })
 }
 
 /// Ends the tries of an entry at a line, as a person at the reset button would, until one is left.
@@ -98,14 +143,19 @@ fn all_tries_but_one(lone: &Node, mut mark: Mark, tries: u32, line: &str) -> any
     Ok(mark)
 }
 
-/// Writes a wrong byte into the squashfs that begins here, on the disk of a machine that is off: the highest one of the time at which it
-/// was made, in the block that is read first.
-fn damage(lone: &Node, start: u64) -> anyhow::Result<()> {
+/// Writes wrong bytes onto the disk of a machine that is off. Where a squashfs has the time at which it was made, it is the highest one.
+fn damage(lone: &Node, places: &[u64]) -> anyhow::Result<()> {
     let mut command = Command::new("qemu-io");
-    command.args(["-f", "qcow2", "-c", &format!("write -P 238 {} 1", start + 11)]);
+    command.args(["-f", "qcow2"]);
+    for place in places {
+        command.args(["-c", &format!("write -P 238 {place} 1")]);
+    }
     let output = command.arg(lone.machine().disk()).output().context("failed to run qemu-io (package qemu-utils)")?;
     let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success() && said.contains("wrote 1/1 bytes"), "qemu-io: {said}{output:?}");
+    ensure!(
+        output.status.success() && said.matches("wrote 1/1 bytes").count() == places.len(),
+        "qemu-io: {said}{output:?}"
+    );
     Ok(())
 }
 
@@ -154,6 +204,18 @@ fn power_cuts(updates: &mut Updates) -> anyhow::Result<()> {
     lone.cluster.power_on(NAME)?;
     lone.wait(mark, "slot b is blessed", 3 * BOOT)?;
     lone.says(&[&format!("version    {NEW} in slot b")])
+}
+
+/// What is done with one machine, and its name.
+type Story<'a> = (&'static str, &'a (dyn Fn() -> anyhow::Result<()> + Sync));
+
+/// Several machines at a time: most of it is waiting.
+fn side_by_side<const N: usize>(stories: [Story<'_>; N]) -> anyhow::Result<()> {
+    thread::scope(|scope| {
+        let threads = stories.map(|(name, story)| (name, scope.spawn(story)));
+        let ends = threads.map(|(name, thread)| thread.join().map_err(|_| anyhow!("panic")).flatten().context(name));
+        ends.into_iter().collect()
+    })
 }
 
 /// A number that follows from the seed (the finalizer of `SplitMix64`).

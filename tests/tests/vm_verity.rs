@@ -26,9 +26,8 @@ fn main() -> ExitCode {
         || Ok(()),
         &[
             ("a_node_runs_from_a_verified_root", runs_verified),
-            ("a_flipped_byte_of_the_root_is_a_panic_and_a_reboot_and_never_read", flipped_data),
-            ("a_damaged_hash_partition_is_named_and_nothing_is_mounted", damaged_hashes),
-            ("a_root_that_cannot_be_mounted_gives_way_when_the_other_slot_has_one", gives_way),
+            ("a_flipped_byte_of_the_root_is_a_reboot_and_never_read", flipped_data),
+            ("a_root_that_cannot_be_verified_stays_with_its_reason_when_no_other_system_is_proven", damaged_hashes),
         ],
     )
 }
@@ -52,23 +51,21 @@ fn flipped_data((): &mut ()) -> anyhow::Result<()> {
     let image = Image::find(Role::Server)?;
     let root = partition(image.manifest(), Slot::A.root_label())?;
     let cluster = Cluster::start([lone_server()?.powered_off()])?;
-    let console = cluster.lab().machine(NAME).console();
-    console.allow("Kernel panic - not syncing");
     let disk = cluster.lab().machine(NAME).disk();
-    // One byte in each of many blocks of the files, so that the boot reads at least one of them soon.
-    let places: Vec<u64> = (1..64).map(|n| root.start + root.used / 64 / BLOCK * BLOCK * n + 17 * n).collect();
+    // One byte in each of many blocks of the files, so that the boot reads at least one of them soon; none of the tables at the end.
+    let places: Vec<u64> = (8..56).map(|n| root.start + root.used / 64 / BLOCK * BLOCK * n + 17 * n).collect();
     for place in &places {
         flip(&disk, &image, *place)?;
     }
     cluster.power_on(NAME)?;
     let line = cluster.wait_console(NAME, "is corrupted", cluster.limit(BOOT))?;
     ensure!(line.contains("device-mapper: verity") && line.contains("data block"), "{line}");
+    let line = cluster.wait_console(NAME, "of its root is corrupted: this machine restarts", cluster.limit(BOOT))?;
+    ensure!(line.contains(" block "), "{line}");
+    // There is nothing to fall back to, which is said.
+    cluster.wait_console(NAME, "there is no other system to start: the partition of slot b", cluster.limit(BOOT))?;
     let mark = cluster.mark(NAME);
-    cluster.wait_console(NAME, "dm-verity device corrupted", cluster.limit(BOOT))?;
-    // `panic=10` brings the machine back, which is what a boot loader counts.
     cluster.wait_console_after(NAME, mark, "phase initramfs", cluster.limit(BOOT))?;
-    let mark = cluster.mark(NAME);
-    cluster.wait_console_after(NAME, mark, "dm-verity device corrupted", cluster.limit(BOOT))?;
     ensure!(!cluster.console_lines(NAME).iter().any(|line| line.contains("READY")), "the node got ready all the same");
 
     // With its own bytes back it is the root that it was.
@@ -92,34 +89,29 @@ fn damaged_hashes((): &mut ()) -> anyhow::Result<()> {
     let line = cluster.wait_console(NAME, "the boot cannot go on", cluster.limit(BOOT))?;
     ensure!(!cluster.console_lines(NAME).iter().any(|line| line.contains("phase root")), "a root was mounted");
     ensure!(line.contains("/dev/vda3 is not the hash tree of this root") && line.contains("other one"), "{line}");
-    // The tree itself: the superblock is sound, the first hash that is read does not come out at the root hash.
+    // The tree itself: the superblock is sound, the first hash that is read does not come out at the root hash. What is in the other
+    // slot begins as a root does, and has no entry.
     cluster.pull_the_plug(NAME)?;
     restore(&disk, &image, hashes.start)?;
     flip(&disk, &image, hashes.start + BLOCK)?;
-    cluster.lab().machine(NAME).console().allow("Kernel panic - not syncing");
-    let mark = cluster.mark(NAME);
-    cluster.power_on(NAME)?;
-    let line = cluster.wait_console_after(NAME, mark, "is corrupted", cluster.limit(BOOT))?;
-    ensure!(line.contains("metadata block"), "{line}");
-    cluster.wait_console_after(NAME, mark, "dm-verity device corrupted", cluster.limit(BOOT))?;
-    Ok(())
-}
-
-fn gives_way((): &mut ()) -> anyhow::Result<()> {
-    let image = Image::find(Role::Server)?;
-    let cluster = Cluster::start([lone_server()?.powered_off()])?;
-    let disk = cluster.lab().machine(NAME).disk();
-    flip(&disk, &image, partition(image.manifest(), Slot::A.verity_label())?.start)?;
-    // What a root begins with is all that is asked of the other slot here.
     let other = partition(image.manifest(), Slot::B.root_label())?.start;
     for (place, byte) in (other..).zip(*b"hsqs") {
         write(&disk, place, byte)?;
     }
-    cluster.power_on(NAME)?;
-    cluster.wait_console(NAME, "the boot cannot go on", cluster.limit(BOOT))?;
-    cluster.wait_console(NAME, "rebooting: the other slot", cluster.limit(2 * BOOT))?;
     let mark = cluster.mark(NAME);
-    cluster.wait_console_after(NAME, mark, "phase initramfs", cluster.limit(BOOT))?;
+    cluster.power_on(NAME)?;
+    let line = cluster.wait_console_after(NAME, mark, "is corrupted", cluster.limit(BOOT))?;
+    ensure!(line.contains("metadata block"), "{line}");
+    cluster.wait_console_after(NAME, mark, "no other system to start: slot b is empty", cluster.limit(BOOT))?;
+    // Said again and again, and no restart comes between.
+    for _ in 0..2 {
+        let said = cluster.mark(NAME);
+        let line = cluster.wait_console_after(NAME, said, "the boot cannot go on", cluster.limit(BOOT))?;
+        ensure!(line.contains("the root is not the one that was built: it does not come out at roothash="), "{line}");
+    }
+    let lines = cluster.lab().machine(NAME).console().lines_after(mark);
+    let boots = lines.iter().filter(|line| line.text.contains("phase initramfs")).count();
+    ensure!(boots == 1, "{boots} boots");
     Ok(())
 }
 

@@ -19,6 +19,12 @@ fuzz_target!(|bytes: &[u8]| {
     volume[510..512].copy_from_slice(&[0x55, 0xaa]);
     let before = volume.clone();
     let size = volume.len() as u64;
+    // Refused without a change, or letters are written in place.
+    if let Ok(plan) = fat::fall_back::plan(&mut Cursor::new(&mut volume), size, Slot::A) {
+        let mut changed = volume.clone();
+        plan.write(&mut Cursor::new(&mut changed)).unwrap();
+        assert!(changed.iter().zip(&volume).all(|(after, before)| after == before || matches!(after, b'0' | b'b')));
+    }
     let check = |volume: &mut Vec<u8>| fat::check(&mut Cursor::new(volume), size, Slot::B).is_ok();
     if check(&mut volume) {
         let once = volume.clone();

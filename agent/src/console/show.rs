@@ -131,6 +131,7 @@ mod tests {
     use crate::{
         facts::{NomadFacts, Role},
         status::Mark,
+        update::record::Outcome,
     };
 
     fn facts() -> ImageFacts {
@@ -188,7 +189,7 @@ boot       root 2.31, healthy 7.92 (seconds)
 
     #[test]
     fn the_system_and_its_last_update() {
-        let record = Record::new("1.3".parse().unwrap(), Slot::B);
+        let record = Record { outcome: Outcome::Installed, ..Record::new("1.3".parse().unwrap(), Slot::B) };
         let facts = ImageFacts { image_version: Some("1.2".into()), ..facts() };
         let text = system(Some(&facts), Some(Slot::A), Some(&record));
         assert_eq!(text, "version    1.2 in slot a\nupdate     1.3 in slot b: boots next\n");

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::output;
+use super::{output, trial};
 use crate::{error, warning};
 
 /// Where the kernel shows its records.
@@ -95,6 +95,9 @@ pub(super) fn keep(pstore: &Path, log: &Path) {
     // It may have gone on after a lesser fault ("oops").
     let what = if reason.starts_with(PANIC) { "died" } else { "had a fault" };
     error!("the kernel {what} before this boot: {reason}; `log --previous` has its last lines");
+    if reason.starts_with(PANIC) {
+        trial::died(reason);
+    }
     if let Err(why) = write(log, time, &text) {
         return warning!("failed to keep what it said: {why}");
     }

@@ -22,6 +22,8 @@ pub(super) struct Devices {
     listener: Option<Listener>,
     loader: Loader,
     sys: PathBuf,
+    /// The last block of the root of which the kernel said that it is corrupted ([`Uevent::corrupted`]).
+    pub(super) corrupted: Option<String>,
 }
 
 impl Devices {
@@ -29,7 +31,8 @@ impl Devices {
     /// devices that are there. What appears later has an event.
     pub(super) fn begin(release: &str) -> Self {
         let listener = Listener::open().map_err(|why| warning!("devices that appear later are not seen: {why}")).ok();
-        let mut devices = Self { listener, loader: Loader::new(Path::new("/"), release), sys: "/sys".into() };
+        let mut devices =
+            Self { listener, loader: Loader::new(Path::new("/"), release), sys: "/sys".into(), corrupted: None };
         if let Err(why) = devices.loader.always().and_then(|_| devices.settle()) {
             warning!("failed to load the modules: {why}");
         }
@@ -61,6 +64,8 @@ impl Devices {
     pub(super) fn drain(&mut self) -> Vec<Uevent> {
         let events = self.listener.as_ref().map(Listener::drain).unwrap_or_default();
         self.loader.events(&self.sys, &events);
+        let corrupted = events.iter().rev().find_map(|event| event.corrupted.clone());
+        self.corrupted = corrupted.or(self.corrupted.take());
         events
     }
 

@@ -15,6 +15,8 @@ const CREATE: u8 = 3;
 const RESUME: u8 = 6;
 /// `DM_TABLE_LOAD`.
 const LOAD: u8 = 9;
+/// `DM_TABLE_STATUS`.
+const STATUS: u8 = 12;
 /// `DM_READONLY_FLAG`.
 const READ_ONLY: u32 = 1;
 
@@ -128,6 +130,15 @@ pub(super) fn create(name: &str, sectors: u64, kind: &str, parameters: &str) -> 
     let mut resume = Request::about(name);
     send("start", RESUME, &mut resume)?;
     Ok(PathBuf::from(format!("/dev/dm-{}", nix::sys::stat::minor(resume.head.device))))
+}
+
+/// The first letter of what the one target of a device says of itself; `None` when there is no such device.
+pub(super) fn status(name: &str) -> Option<u8> {
+    let control = File::options().read(true).write(true).open(CONTROL).ok()?;
+    let mut request = Request::about(name);
+    sys::device_mapper(&control, STATUS, &mut request).ok()?;
+    // The target and its text stand where the table was.
+    (request.head.target_count == 1).then_some(request.target.parameters[0])
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) fn is_initramfs() -> bool {
 /// Runs the stage; it ends in the root's init or stays and says why.
 pub(super) fn run() -> ! {
     let Err(why) = enter_root();
-    stay::forever(&why)
+    stay::or_fall_back(&why)
 }
 
 #[derive(Debug, thiserror::Error)]

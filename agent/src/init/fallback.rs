@@ -1,62 +1,96 @@
-//! Whether a boot that cannot go on should end in a reboot: when there is another system that the boot loader may fall back to.
+//! The other slot, for a boot that cannot go on, or a root that turns out not to be the one that was built.
+//!
+//! A trial needs none of this: boot loaders count. But a slot that is proven is started for ever, so something has to say that it is lost,
+//! and PID 1 is what is left when the root cannot be read: it lies in memory as a whole.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
-use crate::{cmdline::Cmdline, slots::Slot};
+use nix::libc;
 
-use super::{disks, gpt, rootfs::RootSpec, verity::RootHash};
+use crate::{
+    cmdline::Cmdline,
+    slots::Slot,
+    update::{
+        fat::{
+            FatError,
+            fall_back::{self, FallBackError, Plan},
+        },
+        place::{self, Place, PlaceError},
+    },
+};
 
-/// Whether the other slot holds a root. A boot loader that counts tries comes to it by itself, when this one is restarted often
-/// enough; without one, restarting would only take the last words away.
-pub(super) fn exists() -> bool {
-    let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Ok(RootSpec::Verity(ours)) = super::rootfs::spec(&Cmdline::parse(&text), false) else { return false };
-    disks::list(Path::new("/sys")).iter().any(|disk| {
-        let numbers = disk.table().map(|table| candidates(&table, &ours)).unwrap_or_default();
-        numbers.into_iter().any(|number| {
-            let mut magic = [0; 4];
-            let read = File::open(disk.partition_node(number)).and_then(|mut file| file.read_exact(&mut magic));
-            read.is_ok() && magic == *b"hsqs"
-        })
+use super::disks::{self, Disk};
+
+/// Why the other slot does not boot.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoFallback {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    FallBack(#[from] FallBackError),
+    #[error("the partition of slot {0} holds no root")]
+    NoRoot(Slot),
+}
+
+/// Whether there is another system that may be started.
+pub(super) fn is_there() -> bool {
+    find().is_ok_and(|(disk, place)| plan(&disk, &place).is_ok())
+}
+
+/// Whether the other slot is marked as one whose root could not be read.
+pub(super) fn is_other_lost() -> bool {
+    let Ok((disk, place)) = find() else { return false };
+    let size = place::size(&place.esp, place.sector);
+    let entries = File::open(disk.partition_node(place.esp.number))
+        .map_err(FatError::from)
+        .and_then(|mut esp| fall_back::entries(&mut esp, size));
+    entries.is_ok_and(|list| list.iter().any(|entry| entry.slot != place.running && entry.is_lost()))
+}
+
+/// Has the boot loader start the other slot from the next boot on; gives it.
+///
+/// # Errors
+/// When there is none that is proven. Nothing is changed then.
+pub(super) fn switch() -> Result<Slot, NoFallback> {
+    let (disk, place) = find()?;
+    let (mut esp, plan) = plan(&disk, &place)?;
+    plan.write(&mut esp).map_err(FallBackError::from)?;
+    esp.sync_all().map_err(disk_failed)?;
+    Ok(place.running.other())
+}
+
+/// The disk of the root, and what is on it. Before the root is mounted, the first one with the partition that the command line names: that
+/// is the one which is mounted.
+fn find() -> Result<(Disk, Place), PlaceError> {
+    let sys = Path::new("/sys");
+    let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    place::find(sys, &cmdline).or_else(|why| {
+        let guid = place::root_guid(&cmdline).ok_or(PlaceError::NoDisk)?;
+        let on = |disk: Disk| place::on(&disk.table().ok()?, guid).ok().map(|place| (disk, place));
+        disks::list(sys).into_iter().find_map(on).ok_or(why)
     })
 }
 
-/// The numbers of a disk's root partitions that are not ours, when one is: another disk's slots are not the loader's choice.
-fn candidates(table: &gpt::Table, ours: &RootHash) -> Vec<u32> {
-    let roots = || table.partitions.iter().filter(|p| Slot::ALL.iter().any(|slot| slot.root_label() == p.name));
-    if !roots().any(|partition| partition.guid == ours.data) {
-        return Vec::new();
+/// The ESP, which nobody has mounted, and what to write into it.
+fn plan(disk: &Disk, place: &Place) -> Result<(File, Plan), NoFallback> {
+    let slot = place.running.other();
+    let mut magic = [0; 4];
+    let read = File::open(disk.partition_node(place.root.number)).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_err() || magic != *b"hsqs" {
+        return Err(NoFallback::NoRoot(slot));
     }
-    roots().filter(|partition| partition.guid != ours.data).map(|partition| partition.number).collect()
+    let node = disk.partition_node(place.esp.number);
+    let esp = File::options().read(true).write(true).custom_flags(libc::O_EXCL).open(node);
+    let mut esp = esp.map_err(disk_failed)?;
+    let plan = fall_back::plan(&mut esp, place::size(&place.esp, place.sector), place.running)?;
+    Ok((esp, plan))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use super::*;
-
-    #[test]
-    fn only_the_other_slot_of_the_same_disk_counts() {
-        let hash = |byte: u8| RootHash::parse(&format!("{byte:02x}").repeat(32)).unwrap();
-        let mut disk = Cursor::new(vec![0; 2 << 20]);
-        let mut table = gptman::GPT::new_from(&mut disk, 512, [7; 16]).unwrap();
-        for (number, name, guid) in
-            [(1, "steppe-esp", 9), (2, "steppe-root-a", 1), (3, "steppe-verity-a", 8), (4, "steppe-root-b", 2)]
-        {
-            table[number] = gptman::GPTPartitionEntry {
-                partition_type_guid: [5; 16],
-                unique_partition_guid: [guid; 16],
-                starting_lba: 2048 + u64::from(number) * 100,
-                ending_lba: 2057 + u64::from(number) * 100,
-                attribute_bits: 0,
-                partition_name: name.into(),
-            };
-        }
-        table.write_into(&mut disk).unwrap();
-        let table = gpt::read(&mut disk, 512).unwrap();
-        assert_eq!(candidates(&table, &hash(1)), [4]);
-        assert_eq!(candidates(&table, &hash(2)), [2]);
-        assert!(candidates(&table, &hash(3)).is_empty());
-    }
+fn disk_failed(why: io::Error) -> FallBackError {
+    FatError::from(why).into()
 }

@@ -35,7 +35,7 @@ use super::{
     trial::{self, Trial},
     uevent::Uevent,
     units::Units,
-    watchdog,
+    verity, watchdog,
 };
 
 /// Signals that init reads. The kernel sends `SIGINT` for Ctrl-Alt-Del; hypervisors' tools send the others.
@@ -84,6 +84,8 @@ pub(super) struct Manager {
     next_state: Option<Duration>,
     /// Keeps the logs, once there is a state partition.
     pub(super) keeper: Option<Keeper>,
+    /// What is wrong with the root, once it is not the one that was built.
+    pub(super) lost: Option<String>,
     nomad_wanted: bool,
     request: Option<Request>,
     reported: Vec<u8>,
@@ -139,6 +141,7 @@ impl Manager {
             next_held_message: None,
             next_state: None,
             keeper: None,
+            lost: None,
             nomad_wanted: false,
             request: None,
             reported: Vec::new(),
@@ -150,10 +153,10 @@ impl Manager {
     pub(super) fn run(&mut self) -> Request {
         loop {
             self.report();
-            self.step(None);
             if let Some(request) = self.request.take() {
                 return request;
             }
+            self.step(None);
         }
     }
 
@@ -360,8 +363,30 @@ impl Manager {
         }
     }
 
+    /// Ends the boot when a block of the root is not the one that was built, now or before this loop ran. What runs from it dies of its I/O errors sooner or later, and nobody tested what is left
+    /// then: this ends in the other slot, or in a new try.
+    pub(super) fn judge_root(&mut self) {
+        if self.lost.is_some() || !verity::is_corrupted() {
+            return;
+        }
+        let why = match self.devices.corrupted.as_deref().and_then(|block| block.strip_prefix("0,")) {
+            Some(block) => format!("block {block} of its root is corrupted"),
+            // Of the hashes, or nobody heard of it.
+            None => "a block of its root is corrupted".to_owned(),
+        };
+        error!("{why}: this machine restarts");
+        if self.trial.take().is_some() {
+            trial::failed(&why);
+        }
+        self.ask(Request { power: Power::Reboot, by: "the root".into() });
+        self.lost = Some(why);
+    }
+
     fn read_events(&mut self) {
         let seen = self.devices.drain();
+        if seen.iter().any(|event| event.corrupted.is_some() || event.is_overrun()) {
+            self.judge_root();
+        }
         if self.held.is_some() && seen.iter().any(may_be_a_disk) {
             self.next_state.get_or_insert(sys::boottime() + DISK_SETTLES);
         }

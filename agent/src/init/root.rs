@@ -13,7 +13,7 @@ use crate::{cmdline::Cmdline, confine, error, facts::ImageFacts, paths, unit::Un
 
 use super::{
     devices::Devices,
-    etc,
+    etc, fallback,
     manager::{self, Manager, ManagerError},
     mounts::{self, Kernel, MountError},
     previous, shutdown, state, stay, sysctl, system,
@@ -26,7 +26,7 @@ use super::{
 /// Runs the stage; it ends with the machine, or stays and says why.
 pub(super) fn run() -> ! {
     let Err(why) = boot();
-    stay::forever(&why)
+    stay::or_fall_back(&why)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +71,10 @@ fn boot() -> Result<Infallible, RootError> {
     let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
     let trial = on_trial.then(|| trial::begin(&cmdline));
-    let unsettled = trial.is_none() && trial::is_unsettled();
+    let unsettled = trial.is_none() && (trial::is_unsettled() || fallback::is_other_lost());
     let mut manager = Manager::new(units, timeline, held, devices, trial)?;
     manager.keeper = keeper;
+    manager.judge_root();
     if unsettled {
         manager.start_job(update::SETTLE);
     }

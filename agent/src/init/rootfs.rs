@@ -62,6 +62,11 @@ pub enum RootError {
     /// The root cannot be verified.
     #[error(transparent)]
     Verity(#[from] VerityError),
+    /// Its first blocks are not those that were built.
+    #[error(
+        "the root is not the one that was built: it does not come out at roothash=; write this slot of the disk anew, or start the other one"
+    )]
+    Corrupted,
     /// A module that the root needs.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -122,7 +127,9 @@ pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Re
         }
     };
     nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
-        .map_err(|source| RootError::Mount { device, source })
+        .map_err(
+            |source| if verity::is_corrupted() { RootError::Corrupted } else { RootError::Mount { device, source } },
+        )
 }
 
 fn partition(devices: &mut Devices, what: &str, guid: Guid) -> Result<PathBuf, RootError> {
@@ -144,7 +151,7 @@ fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<Path
             } else {
                 error!("still no sign of {text}");
             }
-            if waited >= GIVE_WAY && fallback::exists() {
+            if waited >= GIVE_WAY && fallback::is_there() {
                 return Err(RootError::Absent(what.to_owned()));
             }
             next_message += stay::REPEAT;

@@ -13,10 +13,11 @@ use nix::{
 use crate::{error, notice, notify::Power, sys, warning};
 
 use super::{
+    fallback,
     manager::{Manager, Request},
     processes, stay,
     timeline::seconds,
-    unmount,
+    trial, unmount,
 };
 
 /// More than a unit's own stop time: killing it and reaping it.
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const PROCESSES: Duration = Duration::from_secs(5);
 /// Time between the order to kill and the end of a process that is not stuck in the kernel.
 const KILL: Duration = Duration::from_secs(2);
+/// Time for a person or a log collector to read why the machine restarts.
+const READ: Duration = Duration::from_secs(10);
 /// Time for logs, unmounting and writing everything out. A dead disk must not keep the machine from ending.
 const LAST: Duration = Duration::from_secs(15);
 
@@ -38,6 +41,9 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     end_processes(manager);
     stop_units(manager, request, "node", |name| name == "node");
     manager.report();
+    if let Some(why) = &manager.lost {
+        fall_back(why);
+    }
     let mode = mode(request.power);
     watchdog(mode);
     if let Some(keeper) = manager.keeper.take() {
@@ -55,7 +61,22 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     notice!("shutdown: {verb} after {}", seconds(sys::boottime() - start));
     sync();
     let Err(why) = end(mode);
-    stay::forever(&format!("failed to end the machine: {why}"))
+    stay::forever(&format!("failed to end the machine: {why}"), None)
+}
+
+/// The root cannot be read: the other slot boots next, when it is proven. No job has the ESP mounted any more.
+fn fall_back(why: &str) {
+    match fallback::switch() {
+        Ok(slot) => {
+            notice!("shutdown: slot {slot} boots from now on: {why}");
+            trial::lost(why);
+        }
+        Err(no) => {
+            error!("shutdown: {why}, and there is no other system to start: {no}");
+            // This one is tried again and again. As after a kernel's panic, there is time to read why.
+            thread::sleep(READ);
+        }
+    }
 }
 
 pub(super) const fn mode(power: Power) -> RebootMode {

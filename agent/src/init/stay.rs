@@ -1,7 +1,7 @@
 //! When the boot cannot go on: say why, again and again, and keep the machine as it is until a person ends it.
 //!
 //! A machine that restarts by itself in this state would loop for ever and take its last words with it. So it does that only when
-//! the disk's other slot holds a system as well: a boot loader that counts tries comes back to it.
+//! the disk's other slot holds a proven system, which boots then.
 
 use std::{fmt::Display, os::fd::AsFd as _, path::Path, thread, time::Duration};
 
@@ -13,7 +13,7 @@ use nix::{
     },
 };
 
-use crate::{error, notice, notify::Power, sys};
+use crate::{error, notice, notify::Power, slots::Slot, sys};
 
 use super::{
     button::{self, Button},
@@ -28,14 +28,20 @@ use super::{
 pub(super) const REPEAT: Duration = Duration::from_secs(10);
 
 /// Time that the last words stay on the console when there is another system to fall back to.
-const FALL_BACK: Duration = Duration::from_secs(30);
+const FALL_BACK: Duration = Duration::from_secs(10);
 
 /// The signals that end the machine here, as they do in the loop of PID 1.
 const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
 
-/// Never returns. Where there is no other system, only a person can help, who may still use the power button or Ctrl-Alt-Del.
-pub(super) fn forever(why: &dyn Display) -> ! {
-    let end = fallback::exists().then(|| sys::boottime() + FALL_BACK);
+/// The boot cannot go on. Never returns: the machine restarts into the other slot, when that is proven, or stays.
+pub(super) fn or_fall_back(why: &dyn Display) -> ! {
+    let slot = fallback::switch().map_err(|no| notice!("there is no other system to start: {no}")).ok();
+    forever(why, slot)
+}
+
+/// Never returns. Without a slot that boots next, only a person can help, who may still use the power button or Ctrl-Alt-Del.
+pub(super) fn forever(why: &dyn Display, next_slot: Option<Slot>) -> ! {
+    let end = next_slot.map(|slot| (sys::boottime() + FALL_BACK, slot));
     let signals = listen().map_err(|why| error!("failed to listen to signals: {why}")).ok();
     let mut buttons = Vec::new();
     let mut next = sys::boottime();
@@ -44,14 +50,15 @@ pub(super) fn forever(why: &dyn Display) -> ! {
             error!("the boot cannot go on ({}): {why}", seconds(sys::boottime()));
             next += REPEAT;
         }
-        if end.is_some_and(|end| sys::boottime() >= end) {
-            notice!("rebooting: the other slot of the disk holds a system that the boot loader may fall back to");
+        if let Some((_, slot)) = end.filter(|(end, _)| sys::boottime() >= *end) {
+            notice!("rebooting: slot {slot} boots from now on");
             finish(Power::Reboot);
         }
         watchdog::stroke(sys::boottime());
         // Devices may have appeared since the last look.
         button::scan(Path::new("/sys"), Path::new("/dev"), &mut buttons);
-        let left = next.saturating_sub(sys::boottime());
+        let next_end = end.map_or(next, |(end, _)| next.min(end));
+        let left = next_end.saturating_sub(sys::boottime());
         let asked = match &signals {
             Some(signals) => wait(signals, &mut buttons, left),
             None => {

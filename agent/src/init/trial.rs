@@ -12,7 +12,10 @@ use crate::{
     cmdline::Cmdline,
     error, info, notice, paths,
     slots::{config, entry::Entry},
-    update::record::{Outcome, Record},
+    update::{
+        place,
+        record::{Outcome, Record},
+    },
 };
 
 use super::devices::Devices;
@@ -53,7 +56,7 @@ pub(super) fn begin(cmdline: &Cmdline) -> Trial {
 /// Whether the last update did not end in a trial that was blessed, though this boot is not one.
 pub(super) fn is_unsettled() -> bool {
     Record::read(Path::new(paths::STATE_DIR))
-        .is_some_and(|record| matches!(record.outcome, Outcome::Installed | Outcome::Trial))
+        .is_some_and(|record| matches!(record.outcome, Outcome::Written | Outcome::Installed | Outcome::Trial))
 }
 
 /// Keeps what went wrong for the system that runs next.
@@ -62,6 +65,26 @@ pub(super) fn failed(why: &str) {
     let dir = Path::new(paths::STATE_DIR);
     if let Some(record) = Record::read(dir) {
         remember(&Record { why: why.to_owned(), ..record }, dir);
+    }
+}
+
+/// Keeps what the kernel said when it died, should that have been in a trial that ended without another word.
+pub(super) fn died(why: &str) {
+    let dir = Path::new(paths::STATE_DIR);
+    let silent =
+        |record: &Record| record.why.is_empty() && matches!(record.outcome, Outcome::Installed | Outcome::Trial);
+    if let Some(record) = Record::read(dir).filter(silent) {
+        remember(&Record { why: why.to_owned(), ..record }, dir);
+    }
+}
+
+/// Keeps why this system gives way to the other one, though it may be proven. When the record is of the other slot, that one's boot says it.
+pub(super) fn lost(why: &str) {
+    let dir = Path::new(paths::STATE_DIR);
+    let ours = place::running(Path::new("/sys"));
+    if let Some(record) = Record::read(dir).filter(|record| Some(record.slot) == ours) {
+        let tries = if record.outcome == Outcome::Good { 0 } else { record.tries };
+        remember(&Record { outcome: Outcome::Failed, tries, why: why.to_owned(), ..record }, dir);
     }
 }
 

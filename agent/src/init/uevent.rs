@@ -20,6 +20,8 @@ pub struct Uevent {
     pub devname: Option<String>,
     /// What the device says of itself, for devices of a bus whose drivers are modules.
     pub modalias: Option<String>,
+    /// The block of a verified device that is not the one that was built: `0,` and its number, or `1,` for one of hashes.
+    pub corrupted: Option<String>,
 }
 
 impl Uevent {
@@ -50,6 +52,7 @@ pub fn parse(datagram: &[u8]) -> Option<Uevent> {
             "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
             "DEVNAME" => event.devname = Some(value.to_owned()),
             "MODALIAS" => event.modalias = Some(value.to_owned()),
+            "DM_VERITY_ERR_BLOCK_NR" => event.corrupted = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -105,9 +108,11 @@ mod tests {
     fn a_disk_appears() {
         let event = parse(b"add@/devices/x/block/vda\0ACTION=add\0DEVNAME=vda\0SUBSYSTEM=block\0SEQNUM=9\0").unwrap();
         let devname = Some("vda".into());
-        assert_eq!(event, Uevent { action: "add".into(), subsystem: "block".into(), devname, modalias: None });
+        assert_eq!(event, Uevent { action: "add".into(), subsystem: "block".into(), devname, ..Uevent::default() });
         let event = parse(b"add@/devices/x\0ACTION=add\0SUBSYSTEM=xen\0MODALIAS=xen:vif\0").unwrap();
         assert_eq!(event.modalias.as_deref(), Some("xen:vif"));
+        let event = parse(b"change@/devices/virtual/block/dm-0\0ACTION=change\0DM_VERITY_ERR_BLOCK_NR=0,17\0").unwrap();
+        assert_eq!(event.corrupted.as_deref(), Some("0,17"));
     }
 
     #[test]

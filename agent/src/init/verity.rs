@@ -20,6 +20,8 @@ use super::{
 const BLOCK: u64 = 4096;
 /// Bytes of a sector of device-mapper, whatever the disk's are.
 const SECTOR: u64 = 512;
+/// The name of the device of the root.
+const NAME: &str = "root";
 /// Bytes of the superblock.
 pub const SUPERBLOCK: usize = 512;
 
@@ -84,10 +86,10 @@ pub fn parse(bytes: &[u8]) -> Result<Superblock, &'static str> {
 impl Superblock {
     /// The parameters of the kernel's target (`admin-guide/device-mapper/verity`).
     ///
-    /// `panic_on_corruption`: a process that got an I/O error instead of a page of its program would die of it, and the node
-    /// would go on in some state that nobody tested. A panic reboots, which is what boot loaders count. Not
-    /// `check_at_most_once`: whoever can change what the disk returns would only have to wait. Not `ignore_zero_blocks`: it would
-    /// give zeros instead of a compressed root's blocks, of which none is zero.
+    /// No options. A block that is not the one that was built is an I/O error, which init hears of ([`super::fallback`]): with
+    /// `panic_on_corruption` nobody would be left to say that the other slot is to boot. Not `check_at_most_once`: whoever can change
+    /// what the disk returns would only have to wait. Not `ignore_zero_blocks`: it would give zeros instead of a compressed root's
+    /// blocks, of which none is zero.
     fn parameters(&self, data: &Path, hashes: &Path, root_hash: &RootHash) -> String {
         let (data, hashes, blocks) = (data.display(), hashes.display(), self.blocks);
         let mut text = format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {} ", root_hash.text);
@@ -98,8 +100,14 @@ impl Superblock {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
         }
-        text + " 1 panic_on_corruption"
+        text
     }
+}
+
+/// Whether a block of the root was not the one that was built. What was said of it before this stage listened is not lost with that.
+pub(super) fn is_corrupted() -> bool {
+    // `V` for valid, `C` for corruption detected (`admin-guide/device-mapper/verity`, "Status").
+    dm::status(NAME) == Some(b'C')
 }
 
 /// Why there is no verified device.
@@ -142,7 +150,7 @@ pub(super) fn open(data: &Path, hashes: &Path, root_hash: &RootHash) -> Result<P
     read.map_err(|source| VerityError::Read { device: hashes.to_owned(), source })?;
     let superblock = parse(&bytes).map_err(|why| VerityError::Superblock { device: hashes.to_owned(), why })?;
     let parameters = superblock.parameters(data, hashes, root_hash);
-    dm::create("root", superblock.blocks * (BLOCK / SECTOR), "verity", &parameters)
+    dm::create(NAME, superblock.blocks * (BLOCK / SECTOR), "verity", &parameters)
         .map_err(|source| VerityError::Device { data: data.to_owned(), hashes: hashes.to_owned(), source })
 }
 
@@ -174,10 +182,10 @@ mod tests {
         assert_eq!(
             parsed.parameters(Path::new("/dev/vda2"), Path::new("/dev/vda3"), &hash),
             "1 /dev/vda2 /dev/vda3 4096 4096 129 1 sha256 \
-             598f3a882d4f8fb852b02bcc23437e51480d4d2bbb1e239125eb3b042ce21385 0102 1 panic_on_corruption"
+             598f3a882d4f8fb852b02bcc23437e51480d4d2bbb1e239125eb3b042ce21385 0102"
         );
         let unsalted = Superblock { salt: Vec::new(), ..parsed }.parameters(Path::new("a"), Path::new("b"), &hash);
-        assert!(unsalted.ends_with("2ce21385 - 1 panic_on_corruption"), "{unsalted}");
+        assert!(unsalted.ends_with("2ce21385 -"), "{unsalted}");
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub enum RollbackError {
     /// The other slot never proved itself.
     #[error("the system in slot {0} never became healthy: install it again with `update` if it is wanted")]
     Unproven(Slot),
+    /// Its root has blocks that are not those that were built.
+    #[error("the root in slot {0} could not be read: write that slot anew with `update`")]
+    Lost(Slot),
 }
 
 /// Sorts as systemd-boot does: the first one boots.
@@ -75,7 +78,7 @@ pub fn bless(entry: Entry) -> Option<Rename> {
 #[must_use]
 pub fn give_up(entry: Entry) -> Option<Rename> {
     let tries = entry.tries.filter(|tries| tries.left > 0)?;
-    Some(Rename { from: entry, to: entry.on_trial(Tries { left: 0, done: tries.done.saturating_add(1) }) })
+    Some(Rename { from: entry, to: entry.on_trial(Tries { left: 0, done: tries.done.max(1) }) })
 }
 
 /// The slot beside the running one boots from now on, without a trial: it was proven before.
@@ -87,6 +90,9 @@ pub fn rollback(entries: &[Entry], running: Slot) -> Result<Rename, RollbackErro
     let from = of(entries, slot).ok_or(RollbackError::Empty(slot))?;
     if from.is_on_trial() {
         return Err(RollbackError::Unproven(slot));
+    }
+    if from.is_lost() {
+        return Err(RollbackError::Lost(slot));
     }
     Ok(Rename { from, to: Entry::new(newest(entries), slot) })
 }
@@ -126,6 +132,8 @@ mod tests {
         list[0] = back.to;
         assert_eq!(next(&list).unwrap().slot, Slot::A);
         assert_eq!(rollback(&list[..1], Slot::A), Err(RollbackError::Empty(Slot::B)));
+        list[1] = Entry::new(0, Slot::B);
+        assert_eq!(rollback(&list, Slot::A), Err(RollbackError::Lost(Slot::B)));
     }
 
     proptest! {

@@ -21,7 +21,15 @@ pub fn syslinux(default: Slot) -> String {
 /// The slot that a `syslinux.cfg` boots.
 #[must_use]
 pub fn default_of(syslinux: &str) -> Option<Slot> {
-    syslinux.lines().find_map(|line| line.strip_prefix("DEFAULT ")).and_then(|letter| Slot::parse(letter.trim()))
+    default_at(syslinux).map(|(_, slot)| slot)
+}
+
+/// The same, and where its letter stands.
+#[must_use]
+pub fn default_at(syslinux: &str) -> Option<(usize, Slot)> {
+    const BEFORE: &str = "\nDEFAULT ";
+    let at = syslinux.find(BEFORE)? + BEFORE.len();
+    Some((at, Slot::parse(syslinux[at..].lines().next()?)?))
 }
 
 /// The part of a slot: its label, kernel, initramfs and command line. White space in `cmdline` becomes single spaces, so that it stays one
@@ -51,6 +59,8 @@ mod tests {
             assert_eq!(default_of(&syslinux(slot)), Some(slot));
         }
         assert_eq!(default_of("TIMEOUT 1\n"), None);
+        assert_eq!(default_of("TIMEOUT 1\nDEFAULT c\n"), None);
+        assert_eq!(default_of("TIMEOUT 1\nDEFAULT "), None);
     }
 
     #[test]

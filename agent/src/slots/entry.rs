@@ -38,6 +38,9 @@ const SUFFIX: &str = ".efi";
 /// Digits of a generation: a fixed number, so that any order of names is the order of generations.
 const DIGITS: usize = 10;
 
+/// Where the digits of a generation stand in a name.
+pub const GENERATION: std::ops::Range<usize> = PREFIX.len()..PREFIX.len() + DIGITS;
+
 impl Entry {
     /// The highest generation that a name can hold. An update an hour would reach it in a million years.
     pub const MAX: u64 = 9_999_999_999;
@@ -90,6 +93,12 @@ impl Entry {
         self.tries.is_some()
     }
 
+    /// Whether its root could not be read: it has the generation 0 then, so that the other slot boots.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.generation == 0
+    }
+
     /// Whether no try is left: the entry failed.
     #[must_use]
     pub const fn is_used_up(&self) -> bool {
@@ -138,6 +147,8 @@ pub(super) mod tests {
         assert_eq!(tried, entry.on_trial(Tries { left: 2, done: 1 }));
         assert!(!tried.is_used_up());
         assert!(Entry::parse("steppe-0000000007-b+0-3.efi").unwrap().is_used_up());
+        assert_eq!(&entry.to_string()[GENERATION], "0000000007");
+        assert!(!entry.is_lost() && Entry::parse("steppe-0000000000-b+3.efi").unwrap().is_lost());
     }
 
     #[test]

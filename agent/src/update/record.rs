@@ -13,9 +13,14 @@ pub const FILE: &str = "update";
 /// Why an update failed that was good, until somebody said `rollback`.
 pub const ROLLED_BACK: &str = "rolled back by an operator";
 
+/// What went wrong with a slot whose boot entry is lost ([`crate::slots::entry::Entry::is_lost`]), when nobody could say more.
+pub const LOST: &str = "its root could not be read";
+
 /// How the update went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
+    /// All of it is on the disk, and the boot loaders are told next.
+    Written,
     /// It is in its slot, and has not run.
     Installed,
     /// It runs, or ran and did not get as far as being blessed.
@@ -27,8 +32,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Installed, "installed"), (Self::Trial, "trial"), (Self::Good, "good"), (Self::Failed, "failed")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Written, "written"),
+        (Self::Installed, "installed"),
+        (Self::Trial, "trial"),
+        (Self::Good, "good"),
+        (Self::Failed, "failed"),
+    ];
 
     /// Its word.
     #[must_use]
@@ -48,7 +58,7 @@ pub struct Record {
     pub outcome: Outcome,
     /// How often it was started.
     pub tries: u32,
-    /// What went wrong at the last try, one line; empty when it ended without a word.
+    /// What went wrong at the last try, one line; empty when it ended without a word. Of a good one: with the other slot.
     pub why: String,
 }
 
@@ -56,7 +66,7 @@ impl Record {
     /// A new update.
     #[must_use]
     pub const fn new(version: Version, slot: Slot) -> Self {
-        Self { version, slot, outcome: Outcome::Installed, tries: 0, why: String::new() }
+        Self { version, slot, outcome: Outcome::Written, tries: 0, why: String::new() }
     }
 
     /// Reads the text; `None` when it is damaged.
@@ -104,9 +114,11 @@ impl Record {
     pub fn summary(&self) -> String {
         let Self { version, slot, outcome, tries, why } = self;
         let text = match outcome {
+            Outcome::Written => "not yet complete".to_owned(),
             Outcome::Installed => "boots next".to_owned(),
             Outcome::Trial => "on trial".to_owned(),
-            Outcome::Good => "good".to_owned(),
+            Outcome::Good if why.is_empty() => "good".to_owned(),
+            Outcome::Good => format!("good; {why}"),
             Outcome::Failed if why == ROLLED_BACK => why.clone(),
             Outcome::Failed => {
                 let why = if why.is_empty() { "it ended without a word (panic, hang or power loss)" } else { why };
@@ -143,9 +155,15 @@ mod tests {
         let mut record = Record::new("1.2".parse().unwrap(), Slot::B);
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()).unwrap(), record);
+        assert_eq!(record.summary(), "1.2 in slot b: not yet complete");
+        record.outcome = Outcome::Installed;
         assert_eq!(record.summary(), "1.2 in slot b: boots next");
         record = Record { outcome: Outcome::Failed, tries: 3, ..record };
         assert!(record.summary().starts_with("1.2 in slot b: failed after 3 tries: it ended without a word"));
+        record.outcome = Outcome::Good;
+        record.why = "slot a is not".into();
+        assert_eq!(record.summary(), "1.2 in slot b: good; slot a is not");
+        record.outcome = Outcome::Failed;
         record.why = ROLLED_BACK.into();
         assert_eq!(record.summary(), "1.2 in slot b: rolled back by an operator");
         record.why = "nomad is not healthy:\nno leader".into();

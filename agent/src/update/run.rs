@@ -35,7 +35,11 @@ use crate::{
     notice,
     notify::{self, Message, ModuleRequestError, Power},
     paths,
-    slots::choice::{self, RollbackError},
+    slots::{
+        choice::{self, RollbackError},
+        config,
+        entry::Tries,
+    },
     warning,
 };
 
@@ -142,8 +146,12 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     let done = with_esp(&disk, &place, |esp| {
         Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own, written)?)
     });
-    if let (Err(why), Some(record)) = (&done, record) {
-        remember(&Record { outcome: Outcome::Failed, why: why.to_string(), ..record });
+    if let Some(record) = record {
+        let (outcome, why) = match &done {
+            Ok(_) => (Outcome::Installed, String::new()),
+            Err(why) => (Outcome::Failed, why.to_string()),
+        };
+        remember(&Record { outcome, why, ..record });
     }
     let manifest = done?;
     notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
@@ -204,11 +212,21 @@ fn bless() -> Result<(), RunError> {
 
 /// Says how the last update went, when this boot is not its trial: the machine fell back from it.
 fn settle() -> Result<(), RunError> {
-    let Some(mut record) = Record::read(Path::new(paths::STATE_DIR)) else { return Ok(()) };
     let (disk, place) = find(&cmdline())?;
+    let (running, other) = (place.running, place.running.other());
+    let mut record = match Record::read(Path::new(paths::STATE_DIR)) {
+        Some(record) => record,
+        None => Record::new(ImageFacts::read(Path::new("/"))?.image_version().parse()?, running),
+    };
     let entry = with_esp(&disk, &place, |esp| {
-        let entry = choice::of(&esp.entries()?, record.slot);
-        if record.slot == place.running {
+        let entry = choice::of(&esp.entries()?, other);
+        if record.slot == running {
+            return Ok(entry);
+        }
+        // Under BIOS the power failed between the last two steps: the entry is there, and nothing has tried it.
+        if record.outcome == Outcome::Written && entry.is_some_and(|entry| entry.tries == Some(Tries::NEW)) {
+            esp.boot_once(&config::trial(other))?;
+            record.outcome = Outcome::Installed;
             return Ok(entry);
         }
         let rename = entry.and_then(choice::give_up);
@@ -216,12 +234,31 @@ fn settle() -> Result<(), RunError> {
         rename.map(|rename| esp.apply(&rename)).transpose()?;
         Ok(rename.map(|rename| rename.to).or(entry))
     })?;
-    if record.slot == place.running {
+    if record.outcome == Outcome::Installed && entry.is_some_and(|entry| entry.tries == Some(Tries::NEW)) {
+        remember(&record);
+        notice!(
+            "the update to {} was cut off at its end: it is complete now, and boots next, on trial",
+            record.version
+        );
+        return Ok(());
+    }
+    let is_lost = entry.is_some_and(|entry| entry.is_lost());
+    if record.slot == running {
         record.outcome = Outcome::Good;
+        if is_lost {
+            record.why = format!("the machine fell back to it from slot {other}: {}", record::LOST);
+            error!("{}", record.why);
+        }
         remember(&record);
         return Ok(());
     }
-    if entry.is_none() && record.outcome == Outcome::Installed {
+    if is_lost && record.outcome == Outcome::Good {
+        (record.tries, record.why) = (0, String::new());
+    }
+    if is_lost && record.why.is_empty() {
+        record::LOST.clone_into(&mut record.why);
+    }
+    if entry.is_none() && matches!(record.outcome, Outcome::Written | Outcome::Installed) {
         notice!("the update to {} was cut off before it could boot", record.version);
         return Record::forget(Path::new(paths::STATE_DIR)).map_err(system("forget it"));
     }

@@ -1,5 +1,9 @@
 //! Where things are in a FAT32 volume, by its boot sector (Microsoft, "FAT: General Overview of On-Disk Format" 1.03).
 
+use std::io::{Read, Seek};
+
+use super::FatError;
+
 /// Bytes of a boot sector, and the least that a disk writes.
 pub const SECTOR: usize = 512;
 /// The number of the first cluster; the first two places of the table hold something else.
@@ -35,6 +39,16 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Reads that of a volume of `size` bytes.
+    ///
+    /// # Errors
+    /// Those of the disk; and when it is no FAT32.
+    pub fn read(disk: &mut (impl Read + Seek), size: u64) -> Result<Self, FatError> {
+        let mut sector = [0; SECTOR];
+        super::read_at(disk, 0, &mut sector)?;
+        Self::parse(&sector, size).map_err(FatError::Volume)
+    }
+
     /// Reads the boot sector of a volume of `size` bytes.
     ///
     /// # Errors

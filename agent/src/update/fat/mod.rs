@@ -9,6 +9,7 @@
 //! the lesser of two names in one directory for one file. When a file that the running slot needs is damaged itself, nothing is
 //! changed at all. A power cut in the middle of this is as good as one before it.
 
+pub mod fall_back;
 pub mod geometry;
 pub mod records;
 
@@ -26,7 +27,7 @@ use super::{esp::PART, install::UKI_PART};
 use crate::slots::{self, Slot, entry::Entry};
 
 /// The mark in the boot sector that the volume is in use.
-const IN_USE_AT: usize = 65;
+const IN_USE_AT: u64 = 65;
 /// The bits of the second place of the table that say that it is not, and that the disk had no errors.
 const IN_ORDER: u32 = 0x0c00_0000;
 /// No directory of an ESP is longer, in bytes.
@@ -109,15 +110,13 @@ struct Check<'a, D> {
 /// # Errors
 /// When it is no FAT32, a file that is needed is damaged, or the disk fails. Only in the last case something may have been changed.
 pub fn check<D: Read + Write + Seek>(disk: &mut D, size: u64, idle: Slot) -> Result<Report, FatError> {
-    let mut sector = [0; SECTOR];
-    read_at(disk, 0, &mut sector)?;
-    let geometry = Geometry::parse(&sector, size).map_err(FatError::Volume)?;
+    let geometry = Geometry::read(disk, size)?;
     let table = read_table(disk, &geometry, 0)?;
     let owner = vec![0; table.len()];
     let (whole, deleted, report) = (Vec::new(), Vec::new(), Report::default());
     let mut check = Check { disk, geometry, table, owner, whole, deleted, report };
     check.walk(idle)?;
-    check.write(sector[IN_USE_AT])?;
+    check.write()?;
     Ok(check.report)
 }
 
@@ -137,6 +136,23 @@ fn read_table(disk: &mut (impl Read + Seek), geometry: &Geometry, number: u64) -
     Ok(bytes.chunks_exact(4).map(|place| u32::from_le_bytes([place[0], place[1], place[2], place[3]])).collect())
 }
 
+fn read_clusters(disk: &mut (impl Read + Seek), geometry: &Geometry, clusters: &[u32]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for cluster in clusters {
+        let mut piece = vec![0; usize::try_from(geometry.cluster).unwrap_or(0)];
+        read_at(disk, geometry.place(*cluster), &mut piece)?;
+        bytes.append(&mut piece);
+    }
+    Ok(bytes)
+}
+
+/// Where a byte of what these clusters hold is, counted from the beginning of the volume.
+fn byte_at(geometry: &Geometry, clusters: &[u32], offset: usize) -> Option<u64> {
+    let offset = offset as u64;
+    let cluster = clusters.get(usize::try_from(offset / geometry.cluster).ok()?)?;
+    Some(geometry.place(*cluster) + offset % geometry.cluster)
+}
+
 fn index(cluster: u32) -> usize {
     cluster as usize
 }
@@ -151,7 +167,7 @@ impl<D: Read + Write + Seek> Check<'_, D> {
             if end.is_err() || clusters.len() as u64 * self.geometry.cluster > LONGEST {
                 return Err(FatError::Damaged(format!("the directory /{directory}")));
             }
-            let listing = records::parse(&self.read(&clusters)?);
+            let listing = records::parse(&read_clusters(self.disk, &self.geometry, &clusters)?);
             for place in listing.stray {
                 self.delete(&clusters, place);
             }
@@ -210,25 +226,13 @@ impl<D: Read + Write + Seek> Check<'_, D> {
         (clusters, if whole { Ok(()) } else { Err(Broken::Chain) })
     }
 
-    fn read(&mut self, clusters: &[u32]) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for cluster in clusters {
-            let mut piece = vec![0; usize::try_from(self.geometry.cluster).unwrap_or(0)];
-            read_at(self.disk, self.geometry.place(*cluster), &mut piece)?;
-            bytes.append(&mut piece);
-        }
-        Ok(bytes)
-    }
-
     /// Notes a record of the directory that these clusters are.
     fn delete(&mut self, clusters: &[u32], place: usize) {
-        let at = (place * RECORD) as u64;
-        let cluster = usize::try_from(at / self.geometry.cluster).ok().and_then(|at| clusters.get(at));
-        self.deleted.extend(cluster.map(|cluster| self.geometry.place(*cluster) + at % self.geometry.cluster));
+        self.deleted.extend(byte_at(&self.geometry, clusters, place * RECORD));
     }
 
     /// Writes what differs: the names, then the tables, then the marks that all is well.
-    fn write(&mut self, in_use: u8) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         let deleted = std::mem::take(&mut self.deleted);
         for at in deleted {
             write_at(self.disk, at, &[DELETED])?;
@@ -266,8 +270,10 @@ impl<D: Read + Write + Seek> Check<'_, D> {
             }
         }
         self.disk.flush()?;
-        if in_use & 1 != 0 {
-            write_at(self.disk, IN_USE_AT as u64, &[in_use & !1])?;
+        let mut in_use = [0];
+        read_at(self.disk, IN_USE_AT, &mut in_use)?;
+        if in_use[0] & 1 != 0 {
+            write_at(self.disk, IN_USE_AT, &[in_use[0] & !1])?;
         }
         self.disk.flush()
     }

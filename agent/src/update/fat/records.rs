@@ -28,6 +28,16 @@ pub struct Record {
     pub places: Vec<usize>,
 }
 
+impl Record {
+    /// Where a letter of its long name is, in bytes from the beginning of the directory. `None` when it has no such name, or a shorter
+    /// one.
+    #[must_use]
+    pub fn letter(&self, index: usize) -> Option<usize> {
+        let piece = self.places.len().checked_sub(2 + index / PLACES.len())?;
+        Some(self.places.get(piece)? * RECORD + PLACES[index % PLACES.len()])
+    }
+}
+
 /// What a directory holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listing {

@@ -4,12 +4,18 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::{records::tests::records, *};
+use super::{
+    fall_back::{self, FallBackError},
+    records::tests::records,
+    *,
+};
+use crate::slots::config;
 
 const CLUSTER: usize = 512;
 const LAST: u32 = 40;
 /// One boot sector, one with the numbers, two tables.
 const DATA: usize = 4 * 512;
+const IN_USE: usize = 65;
 
 /// A volume whose directories are the root (2), `EFI` (3), `EFI/Linux` (4) and `b` (5).
 struct Fixture {
@@ -94,12 +100,12 @@ fn what_nothing_leads_to_is_free() {
     volume.chain(&[20, 21, 22]);
     // The second table is that of before, and the volume was in use.
     volume.bytes[1536 + 80] = 7;
-    volume.bytes[IN_USE_AT] = 1;
+    volume.bytes[IN_USE] = 1;
     volume.link(1, 0x07ff_ffff);
     let report = volume.check().unwrap();
     assert_eq!(report, Report { dropped: vec![], freed: 3 });
     assert!(volume.bytes[1024..1536] == volume.bytes[1536..2048]);
-    assert_eq!((volume.bytes[IN_USE_AT], volume.bytes[1031] & 0xc), (0, 0xc));
+    assert_eq!((volume.bytes[IN_USE], volume.bytes[1031] & 0xc), (0, 0xc));
     assert_eq!(volume.free(), LAST - 1 - 4 - 3);
     assert_eq!(report.to_string(), "3 clusters were nobody's");
 }
@@ -179,6 +185,127 @@ fn nothing_is_changed_when_the_running_slot_is_damaged() {
     assert!(volume.bytes == before);
     volume.bytes[510] = 0;
     assert!(matches!(volume.check(), Err(FatError::Volume("it has no boot sector of FAT32"))));
+}
+
+impl Fixture {
+    /// A volume that BIOS boots too, with a proven system in slot a, which is started, and this entry beside it.
+    fn bootable(other: &str) -> Self {
+        let mut volume = Self::new();
+        [6, 7, 10, 20].into_iter().for_each(|cluster| volume.link(cluster, END));
+        volume.put(2, 3, &records("syslinux", b"SYSLINUX   ", 0x10, 6, 0));
+        let text = config::syslinux(Slot::A);
+        volume.put(6, 0, &records("syslinux.cfg", b"SYSLINUXCFG", 0x20, 7, u32::try_from(text.len()).unwrap()));
+        volume.put(7, 0, text.as_bytes());
+        // The directory of the entries has a second cluster, and a name that lies in both.
+        volume.chain(&[4, 8]);
+        volume.entry(0, other, 20, 1);
+        let mut name = records(RUNNING, b"STEPPE~9EFI", 0x20, 10, u32::try_from(CLUSTER).unwrap());
+        let second = name.split_off(RECORD);
+        volume.put(4, 15, &name);
+        volume.put(8, 0, &second);
+        volume
+    }
+
+    fn fall_back(&mut self) -> Result<(), FallBackError> {
+        let size = self.bytes.len() as u64;
+        let mut disk = Cursor::new(&mut self.bytes);
+        Ok(fall_back::plan(&mut disk, size, Slot::A)?.write(&mut disk)?)
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        let size = self.bytes.len() as u64;
+        let entries = fall_back::entries(&mut Cursor::new(&mut self.bytes), size).unwrap();
+        entries.iter().map(ToString::to_string).collect()
+    }
+
+    fn default(&self) -> Option<Slot> {
+        config::default_of(std::str::from_utf8(&self.bytes[DATA + 5 * CLUSTER..][..100]).unwrap())
+    }
+}
+
+const PROVEN: &str = "steppe-0000000002-b.efi";
+
+#[test]
+fn the_other_slot_boots_by_both_firmwares_and_nothing_else_is_touched() {
+    let mut volume = Fixture::bootable(PROVEN);
+    assert_eq!((volume.names(), volume.default()), (vec![PROVEN.into(), RUNNING.into()], Some(Slot::A)));
+    let before = volume.bytes.clone();
+    volume.fall_back().unwrap();
+    assert_eq!(volume.names(), [PROVEN, "steppe-0000000000-a.efi"]);
+    assert_eq!(volume.default(), Some(Slot::B));
+    // The last digit of the generation, and the letter.
+    let changed = before.iter().zip(&volume.bytes).filter(|(before, after)| before != after).count();
+    assert_eq!(changed, 2);
+    assert_eq!(volume.check().unwrap(), Report::default());
+    // What was cut off is done by another try.
+    volume.fall_back().unwrap();
+    assert_eq!(volume.names(), [PROVEN, "steppe-0000000000-a.efi"]);
+}
+
+#[test]
+fn every_digit_of_a_generation_is_found() {
+    let mut volume = Fixture::bootable(PROVEN);
+    volume.bytes.splice(DATA + 2 * CLUSTER..DATA + 3 * CLUSTER, [0xe5; CLUSTER]);
+    volume.entry(0, PROVEN, 20, 1);
+    volume.entry(5, "steppe-9876543219-a+2-1.efi", 10, 1);
+    volume.fall_back().unwrap();
+    assert_eq!(volume.names(), [PROVEN, "steppe-0000000000-a+2-1.efi"]);
+}
+
+#[test]
+fn nothing_boots_that_never_worked() {
+    for (other, why) in [
+        ("steppe-0000000002-b+3.efi", "never became healthy"),
+        ("steppe-0000000002-b+0-3.efi", "never became healthy"),
+        ("steppe-0000000000-b.efi", "could not be read"),
+        ("update.part", "slot b is empty"),
+    ] {
+        let mut volume = Fixture::bootable(other);
+        let before = volume.bytes.clone();
+        let refused = volume.fall_back().unwrap_err().to_string();
+        assert!(refused.contains(why), "{other}: {refused}");
+        assert!(volume.bytes == before);
+    }
+}
+
+#[test]
+fn a_disk_for_uefi_alone_falls_back_as_well_and_a_damaged_text_is_refused() {
+    let mut volume = Fixture::bootable(PROVEN);
+    let at = DATA + 5 * CLUSTER + 24;
+    volume.bytes[at..at + 5].copy_from_slice(b"WRONG");
+    assert!(volume.fall_back().unwrap_err().to_string().starts_with("syslinux/syslinux.cfg on the EFI"));
+    volume.put(2, 3, &[DELETED]);
+    volume.put(2, 4, &[DELETED]);
+    volume.fall_back().unwrap();
+    assert_eq!(volume.names(), [PROVEN, "steppe-0000000000-a.efi"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever is wrong with it: no panic, and nothing else is written than letters in its directories and its text.
+    #[test]
+    fn any_damage_is_refused_or_the_other_slot_boots(
+        links in prop::collection::vec((2..=LAST, 0..=LAST + 4), 0..4),
+        bytes in prop::collection::vec((0..DATA + 8 * CLUSTER, any::<u8>()), 0..4),
+    ) {
+        let mut volume = Fixture::bootable(PROVEN);
+        for (from, to) in links {
+            volume.link(from, if to > LAST { END } else { to });
+        }
+        for (at, byte) in bytes {
+            volume.bytes[at] = byte;
+        }
+        let before = volume.bytes.clone();
+        match volume.fall_back() {
+            Ok(()) => {
+                let changed = before.iter().zip(&volume.bytes).filter(|(before, after)| before != after);
+                prop_assert!(changed.clone().all(|(_, after)| matches!(after, b'0' | b'b')) && changed.count() <= 22);
+                prop_assert!(volume.names().iter().all(|name| !name.contains("-a") || name.contains("-0000000000-a")));
+            }
+            Err(_) => prop_assert!(volume.bytes == before),
+        }
+    }
 }
 
 proptest! {
