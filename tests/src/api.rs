@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// The header with a token.
+const TOKEN: &str = "X-Nomad-Token";
+
 /// The HTTP API of one agent.
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
     agent: ureq::Agent,
+    /// The token of all requests; an empty one is none.
+    token: String,
 }
 
 /// One allocation, as the suites look at it.
@@ -66,7 +71,13 @@ impl Api {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .build();
-        Self { base: format!("http://{address}"), agent: config.new_agent() }
+        Self { base: format!("http://{address}"), agent: config.new_agent(), token: String::new() }
+    }
+
+    /// The same with a token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     /// Base address, as `nomad -address` takes it.
@@ -80,7 +91,7 @@ impl Api {
     /// # Errors
     /// When nobody answers, the status is not 200, or the body is not JSON: as text, for [`crate::wait::until`].
     pub fn get(&self, path: &str) -> Result<Value, String> {
-        Self::answer(path, self.agent.get(format!("{}{path}", self.base)).call())
+        Self::answer(path, self.agent.get(format!("{}{path}", self.base)).header(TOKEN, &self.token).call())
     }
 
     /// Sends JSON.
@@ -89,7 +100,7 @@ impl Api {
     /// As [`Self::get`].
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, String> {
         let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", "application/json");
-        Self::answer(path, request.send(body.to_string()))
+        Self::answer(path, request.header(TOKEN, &self.token).send(body.to_string()))
     }
 
     /// Sends any request and takes any answer.
@@ -99,6 +110,7 @@ impl Api {
     pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Answer, String> {
         let start = Instant::now();
         let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let request = request.header(TOKEN, &self.token);
         let failed = |why: &dyn std::fmt::Display| format!("{method} {path}: {why}");
         let answer = if body.is_empty() {
             self.agent.run(request.body(()).map_err(|why| failed(&why))?)

@@ -1,8 +1,9 @@
 //! What the suites share: the images ([`images`]) and their boot partitions as other programs see them ([`esp`]), machines made
 //! of them ([`cluster`]) and looked at from inside ([`guest`]), how a suite of machines runs
-//! ([`suite`]), how Nomad is asked ([`api`], [`wait`]) and started on this host
+//! ([`suite`]), how Nomad is asked ([`api`], [`wait`], [`acl`]) and started on this host
 //! ([`contract`]), how Terraform packs user-data ([`terraform`]), images that take updates ([`update`]) and machines that get them ([`node`]), and what is measured ([`bench`]).
 
+pub mod acl;
 pub mod api;
 pub mod bench;
 pub mod cluster;

@@ -28,6 +28,8 @@ pub use run::run;
 pub const JOBS: [&str; 3] = ["update", "rollback", "bless"];
 /// The argument of `update` before a version, a size, a SHA-256 and an address: what a channel names.
 pub const NAMED: &str = "--named";
+/// The argument of `update` alone: what is installed and has not run does not boot.
+pub const WITHDRAW: &str = "--withdraw";
 /// What `bless` tells init when it is done, in such a message.
 pub const BLESSED: &str = "blessed";
 /// init's own job: it finds out how the last update ended.

@@ -36,9 +36,10 @@ use crate::{
     notify::{self, Message, ModuleRequestError, Power},
     paths,
     slots::{
+        Slot,
         choice::{self, RollbackError},
         config,
-        entry::Tries,
+        entry::{Entry, Tries},
     },
     warning,
 };
@@ -104,6 +105,7 @@ pub fn run(job: &str, arguments: &[String]) -> ExitCode {
 
 fn update(arguments: &[String]) -> Result<(), RunError> {
     let (older, named, source) = match arguments {
+        [flag] if flag == super::WITHDRAW => return withdraw(),
         [flag, source] if flag == "--older" => (true, None, source),
         [source] if !source.starts_with('-') => (false, None, source),
         // As node asks for what a channel names.
@@ -157,6 +159,29 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
     say(format!("{} is installed", manifest.version));
     Ok(())
+}
+
+/// What is installed and has not run does not boot.
+fn withdraw() -> Result<(), RunError> {
+    let state = Path::new(paths::STATE_DIR);
+    let Some(record) = Record::read(state).filter(|record| record.outcome == Outcome::Installed) else { return Ok(()) };
+    let (disk, place) = find(&cmdline())?;
+    if record.slot == place.running {
+        return Ok(());
+    }
+    with_esp(&disk, &place, |esp| give_up(&esp, record.slot))?;
+    notice!("{} does not boot", record.version);
+    say(format!("{} does not boot", record.version));
+    Record::forget(state).map_err(system("forget it"))
+}
+
+/// The entry of a slot is not to be tried again; gives it, as it is then.
+fn give_up(esp: &Esp, slot: Slot) -> Result<Option<Entry>, RunError> {
+    let entry = choice::of(&esp.entries()?, slot);
+    let rename = entry.and_then(choice::give_up);
+    esp.boot_once("")?;
+    rename.map(|rename| esp.apply(&rename)).transpose()?;
+    Ok(rename.map(|rename| rename.to).or(entry))
 }
 
 /// The other slot boots from now on, and the machine is restarted.
@@ -229,10 +254,7 @@ fn settle() -> Result<(), RunError> {
             record.outcome = Outcome::Installed;
             return Ok(entry);
         }
-        let rename = entry.and_then(choice::give_up);
-        esp.boot_once("")?;
-        rename.map(|rename| esp.apply(&rename)).transpose()?;
-        Ok(rename.map(|rename| rename.to).or(entry))
+        give_up(&esp, other)
     })?;
     if record.outcome == Outcome::Installed && entry.is_some_and(|entry| entry.tries == Some(Tries::NEW)) {
         remember(&record);

@@ -3,6 +3,9 @@
 //! A thread of its own does one thing after the other. What has to outlive a restart is on the state partition: the last update
 //! ([`Record`]) and the turn ([`Turn`]). From these two and the channel follows what is to be done, so that it does not matter where it was
 //! cut off.
+//!
+//! A version fails when a trial of it did that a turn was kept for: that is there from the moment when the version is whole in its slot
+//! and boots next. The word of it ([`word`]) is left before the turn is given back, so that whoever has the next turn knows.
 
 mod client;
 mod nomad;
@@ -10,6 +13,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod word;
 
 use std::{
     path::PathBuf,
@@ -34,7 +38,7 @@ use crate::{
     notify::{self, Message, Power},
     paths,
     update::{
-        NAMED, SETTLE,
+        NAMED, SETTLE, WITHDRAW,
         channel::{self, Channel},
         manifest::hex,
         record::{Outcome, Record},
@@ -55,6 +59,12 @@ const RETRY: Duration = Duration::from_secs(5);
 const BEGINS: Duration = Duration::from_secs(5);
 /// In which an update is installed.
 const INSTALL: Duration = Duration::from_secs(3600);
+/// After an installation that failed it is tried again in this time; it doubles.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How often it doubles.
+const DOUBLED: u32 = 6;
+/// Between two looks whether a version that failed elsewhere is to be taken after all.
+const HELD: Duration = Duration::from_secs(60);
 
 /// What the follower says, for the status.
 #[derive(Debug, Default)]
@@ -110,6 +120,8 @@ pub struct Follower {
     next_look: Duration,
     /// When the installation was asked for, and whether it was seen to run.
     begun: Option<(Duration, bool)>,
+    /// What could not be installed, how often in a row, and until when it is not tried again.
+    failed: Option<(Channel, u32, Duration)>,
     turns: Turns,
     state: PathBuf,
     restarting: bool,
@@ -146,6 +158,7 @@ impl Follower {
             target: None,
             next_look,
             begun: None,
+            failed: None,
             turns,
             state,
             restarting: false,
@@ -183,7 +196,7 @@ impl Follower {
         }
         let turn = Turn::read(&self.state);
         if let Some(turn) = turn.as_ref().filter(|turn| self.is_over(turn, record.as_ref())) {
-            return self.give_back(turn);
+            return self.give_back(turn, record.as_ref());
         }
         let Some(follow) = self.follow.clone() else { return RETRY };
         if clock::now() >= self.next_look {
@@ -192,8 +205,23 @@ impl Follower {
         let left = self.next_look.saturating_sub(clock::now());
         let Some(channel) = self.target.clone() else { return left };
         let installed = |record: &Record| record.outcome == Outcome::Installed && record.version == channel.version;
-        if !record.as_ref().is_some_and(installed) {
+        // The record is made before the last steps that make it boot.
+        if runs(job.as_ref()) || !record.as_ref().is_some_and(installed) {
+            if self.begun.is_none() && !runs(job.as_ref()) {
+                if let Some((_, _, until)) = self.failed.as_ref().filter(|(failed, _, _)| *failed == channel) {
+                    let pause = until.saturating_sub(clock::now());
+                    if !pause.is_zero() {
+                        return pause.min(left);
+                    }
+                }
+                if let Some(pause) = self.is_barred(&channel.version, None) {
+                    return pause.min(left);
+                }
+            }
             return self.install(&follow, &channel, job.as_ref()).min(left);
+        }
+        if let Some(pause) = self.is_barred(&channel.version, turn.as_ref()) {
+            return pause.min(left);
         }
         self.begun = None;
         match self.take_turn(&follow, &channel.version, turn, left) {
@@ -218,22 +246,57 @@ impl Follower {
         !pending || other || self.follow.is_none()
     }
 
-    fn give_back(&mut self, turn: &Turn) -> Duration {
+    fn give_back(&mut self, turn: &Turn, record: Option<&Record>) -> Duration {
         let client = self.nomad.user.client;
-        let back = if client { client::come_back(&self.nomad, turn) } else { Ok(()) };
-        match back.and_then(|()| turn::release(&self.nomad, turn)) {
-            Ok(()) => {
+        // An update that was not written as it should be is no trial, and says why.
+        let tried = |record: &&Record| record.version == turn.version && (record.tries > 0 || record.why.is_empty());
+        let failed = record.filter(|record| record.outcome == Outcome::Failed && self.follow.is_some()).filter(tried);
+        let back = if client { client::come_back(&self.nomad, turn) } else { Ok("") };
+        let back = back.and_then(|news| {
+            if let Some(record) = failed {
+                word::leave(&self.nomad, self.turns.role, &self.turns.holder, record)?;
+            }
+            turn::release(&self.nomad, turn).map(|()| news)
+        });
+        match back {
+            Ok(news) => {
                 if let Err(why) = Turn::forget(&self.state) {
                     warning!("channel: failed to forget the turn: {why}");
                     return RETRY;
                 }
-                let eligible = if client && turn.eligible == Some(true) { ", and this client is eligible" } else { "" };
-                self.say(format!("the turn for {} is given back{eligible}", turn.version));
+                let told = if failed.is_some() { ", and the other nodes know that it failed" } else { "" };
+                self.say(format!("the turn for {} is given back{news}{told}", turn.version));
                 SOON
             }
             Err(why) => {
                 self.say(format!("the turn for {} is over, but not given back: waiting for {why}", turn.version));
                 RETRY
+            }
+        }
+    }
+
+    /// Whether the version is not to be taken, as it failed elsewhere; gives the pause until that is looked at again. What is here of it
+    /// goes: the turn, and with it what was installed.
+    fn is_barred(&mut self, version: &Version, turn: Option<&Turn>) -> Option<Duration> {
+        match word::about(&self.nomad, self.turns.role, version) {
+            Ok(None) => None,
+            Ok(Some(word)) => {
+                if let Some(turn) = turn {
+                    let pause = self.give_back(turn, None);
+                    if Turn::read(&self.state).is_none() {
+                        // It would be tried by chance, at the next restart.
+                        self.tell(Message::Update(format!("update {WITHDRAW}")));
+                    }
+                    return Some(pause);
+                }
+                self.say(format!("{version} is held back: {word}"));
+                Some(HELD)
+            }
+            Err(why) => {
+                self.say(format!(
+                    "{version} is held back, since a node could have said that it failed: waiting for {why}"
+                ));
+                Some(RETRY + part(RETRY))
             }
         }
     }
@@ -276,7 +339,7 @@ impl Follower {
         let now = clock::now();
         match self.begun {
             // Somebody else's: it may be the same.
-            None if runs(job) => {}
+            None if runs(job) => return SOON,
             None => {
                 let url = channel.url(&follow.channel);
                 self.tell(Message::Update(format!("update {NAMED} {version} {size} {} {url}", hex(sha256))));
@@ -291,9 +354,13 @@ impl Follower {
             Some((at, false)) if now < at + BEGINS => {}
             Some(_) => {
                 let why = job.and_then(|job| job.message.as_deref()).unwrap_or("it did not start");
-                self.say(format!("{version} is not installed: {why}"));
-                self.target = None;
-                return INSTALL;
+                let again = self.failed.take().filter(|(failed, _, _)| failed == channel);
+                let times = again.map_or(0, |(_, times, _)| (times + 1).min(DOUBLED));
+                let pause = AGAIN * (1 << times);
+                self.say(format!("{version} is not installed: {why}; tried again in {} min", pause.as_secs() / 60));
+                self.failed = Some((channel.clone(), times, now + pause));
+                self.begun = None;
+                return pause;
             }
         }
         self.say(format!("{version} is being installed"));
@@ -309,9 +376,7 @@ impl Follower {
         patience: Duration,
     ) -> Result<(), String> {
         let (server, client) = (self.nomad.user.server, self.nomad.user.client);
-        if server {
-            server::tolerates(&self.nomad)?;
-        }
+        // Even before it may be had: from now on any restart tries the version.
         let mut turn = match turn {
             Some(turn) => turn,
             None => {
@@ -320,19 +385,29 @@ impl Follower {
                 turn
             }
         };
+        if server {
+            server::tolerates(&self.nomad)?;
+        }
         self.turns.hold(&self.nomad, &mut turn, &self.state, patience)?;
         if server {
             // Another may have restarted in between.
             server::tolerates(&self.nomad)?;
         }
+        self.is_untold(version)?;
         if client {
             self.say(format!("{version} is installed and has its turn: draining this client"));
             let (nomad, state, turns) = (&self.nomad, &self.state, &mut self.turns);
             client::drain(nomad, &mut turn, state, follow.drain, |turn| turns.hold(nomad, turn, state, SOON))?;
+            self.is_untold(version)?;
             // From now on its time counts.
             self.turns.hold(&self.nomad, &mut turn, &self.state, SOON)?;
         }
         Ok(())
+    }
+
+    /// No other node said in between that the version failed there.
+    fn is_untold(&self, version: &Version) -> Result<(), String> {
+        word::about(&self.nomad, self.turns.role, version)?.map_or(Ok(()), Err)
     }
 
     fn tell(&self, message: Message) {

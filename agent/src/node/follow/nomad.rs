@@ -12,7 +12,7 @@ use crate::{
     node::{
         net::Shared,
         nomad::{
-            api::{Answer, Api, Secret},
+            api::{Answer, Api, Secret, Silence},
             check::Summary,
             cli::Cli,
             endpoint::Endpoint,
@@ -85,7 +85,12 @@ impl Local {
         } else {
             Api::new(&address.to_string(), limit)
         };
-        api.request(put, path, token).map_err(|_| silent())
+        api.request(put, path, token).map_err(|silence| match silence {
+            Silence::Closed => {
+                "Nomad's HTTP interface to take its own certificate (tls: cert_file and key_file)".into()
+            }
+            _ => silent(),
+        })
     }
 
     /// The id and the secret of the client's node.

@@ -31,6 +31,14 @@ struct World {
     forbidden: bool,
     eligible: bool,
     draining: bool,
+    /// The message of the last drain, and what happened to the node since.
+    drained: Value,
+    events: Vec<String>,
+    /// The words about versions, and the index of their variable.
+    words: Value,
+    index: u64,
+    /// What another node writes when this one is about to.
+    faster: Option<Value>,
     /// What was asked of Nomad, besides reads.
     done: Vec<String>,
 }
@@ -72,18 +80,43 @@ impl World {
                 }
                 (200, "{}".into())
             }
+            ("var/steppe/update/server" | "var/steppe/update/client", "") if self.words.is_null() => {
+                (404, "variable not found".into())
+            }
+            ("var/steppe/update/server" | "var/steppe/update/client", "") => {
+                (200, json!({ "ModifyIndex": self.index, "Items": self.words }).to_string())
+            }
+            ("var/steppe/update/server" | "var/steppe/update/client", cas) => {
+                if let Some(words) = self.faster.take() {
+                    (self.words, self.index) = (words, self.index + 1);
+                }
+                if cas != format!("cas={}", self.index) {
+                    return (409, "{}".into());
+                }
+                (self.words, self.index) = (body["Items"].clone(), self.index + 1);
+                self.done.push("word".into());
+                (200, "{}".into())
+            }
             (path, _) if path.starts_with("var/") => {
                 (200, json!({ "ModifyIndex": 7, "Items": { "holder": "server-vm-1" } }).to_string())
             }
             (path, _) if path == format!("node/{NODE}") && token == SECRET => {
                 let eligible = if self.eligible { "eligible" } else { "ineligible" };
-                let node = json!({ "Drain": self.draining, "SchedulingEligibility": eligible, "ModifyIndex": 9 });
+                let events: Vec<Value> = self.events.iter().map(|text| json!({ "Message": text })).collect();
+                let node = json!({
+                    "Drain": self.draining, "SchedulingEligibility": eligible, "ModifyIndex": 9, "Events": events,
+                    "LastDrain": { "Meta": self.drained },
+                });
                 // The drain ends while it is waited for.
                 self.draining = false;
                 (200, node.to_string())
             }
             (path, _) if path == format!("node/{NODE}/drain") && token == SECRET => {
                 self.draining = body["DrainSpec"].is_object();
+                if self.draining {
+                    self.drained = body["Meta"].clone();
+                    self.events = vec!["Node drain strategy set".into(), "Node drain complete".into()];
+                }
                 self.eligible = body["MarkEligible"] == true;
                 self.done.push(if self.draining { "drain".into() } else { format!("eligible {}", self.eligible) });
                 (200, "{}".into())
@@ -258,7 +291,7 @@ fn a_server_installs_waits_for_its_turn_and_restarts() {
     scene.world.lock().unwrap().lock = Some("other".into());
     assert_eq!(scene.round(), "2.0 is installed and waits for its turn: server-vm-1 has it");
     scene.world.lock().unwrap().forbidden = true;
-    assert!(scene.round().contains("permission to read the servers' health: steppe.update.token needs a policy with"));
+    assert!(scene.round().contains("permission to take turns: steppe.update.token needs a policy with"));
     scene.world.lock().unwrap().forbidden = false;
     scene.world.lock().unwrap().lock = None;
     assert_eq!(scene.asked(), "");
@@ -294,11 +327,12 @@ fn a_client_drains_and_comes_back_wherever_it_was_cut_off() {
         scene.record("2.0", outcome);
         // Nobody answers yet.
         scene.world.lock().unwrap().forbidden = true;
-        assert!(scene.round().contains("not given back: waiting for permission to make the node eligible again"));
+        assert!(scene.round().contains("not given back: waiting for permission to read the node"));
         scene.world.lock().unwrap().forbidden = false;
         scene.round();
         let back = format!("eligible {eligible}");
-        assert_eq!(scene.done(), [back.as_str(), "release var/steppe/update/client-0"]);
+        let told = if outcome == Outcome::Failed { &["word"][..] } else { &[] };
+        assert_eq!(scene.done(), [&[back.as_str()], told, &["release var/steppe/update/client-0"]].concat());
     }
 }
 
@@ -317,6 +351,179 @@ fn a_client_that_loses_its_node_process_goes_on_with_the_turn_that_it_has() {
     assert_eq!(scene.done(), ["drain"], "the lock is renewed");
     let turn = Turn::read(&scene.follower.state).unwrap();
     assert_eq!(turn.eligible, Some(true), "what it was before the first drain counts");
+}
+
+/// A client whose update is over, and whose node is as `change` makes it.
+fn after_an_update(change: impl FnOnce(&mut World)) -> Scene {
+    let mut scene = Scene::new(Role::Client);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.round();
+    scene.done();
+    change(&mut scene.world.lock().unwrap());
+    scene.again();
+    scene.record("2.0", Outcome::Good);
+    scene.round();
+    scene
+}
+
+#[test]
+fn what_an_operator_does_with_a_client_meanwhile_stays() {
+    let ineligible = ", and this client stays ineligible, as an operator wants it";
+    let scene = after_an_update(|world| {
+        world.draining = true;
+        world.drained = Value::Null;
+    });
+    assert!(scene.said().ends_with(ineligible), "a drain of theirs: {}", scene.said());
+    assert_eq!(scene.done(), ["release var/steppe/update/client-0"]);
+
+    let scene = after_an_update(|world| {
+        for state in ["eligible", "ineligible"] {
+            world.events.push(format!("Node marked as {state} for scheduling"));
+        }
+    });
+    assert!(scene.said().ends_with(ineligible), "a cordon of theirs: {}", scene.said());
+
+    let scene = after_an_update(|world| world.eligible = true);
+    assert!(scene.said().ends_with(", and this client is eligible"), "{}", scene.said());
+    assert_eq!(scene.done(), ["release var/steppe/update/client-0"]);
+
+    let scene = after_an_update(|world| world.events.push("Node re-registered".into()));
+    assert_eq!(scene.done(), ["eligible true", "release var/steppe/update/client-0"]);
+}
+
+/// A server whose trial of 2.0 ended like this, at its first round afterwards.
+fn after_a_trial(record: &Record) -> Scene {
+    let mut scene = Scene::new(Role::Server);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.round();
+    scene.done();
+    scene.again();
+    record.write(&scene.follower.state).unwrap();
+    scene
+}
+
+fn failed(why: &str, tries: u32) -> Record {
+    Record { outcome: Outcome::Failed, why: why.into(), tries, ..Record::new("2.0".parse().unwrap(), Slot::B) }
+}
+
+#[test]
+fn a_trial_that_fails_is_told_before_the_turn_is_given_back() {
+    let mut scene = after_a_trial(&failed("no leader", 1));
+    // Another node's word about another version is not lost, though it comes in between.
+    scene.world.lock().unwrap().faster = Some(json!({ "1.9": "server-vm-7" }));
+    assert!(scene.round().contains("waiting for a moment in which no other node leaves a word"), "{}", scene.said());
+    assert!(scene.world.lock().unwrap().lock.is_some());
+    assert_eq!(scene.round(), "the turn for 2.0 is given back, and the other nodes know that it failed");
+    assert_eq!(scene.done(), ["word", "release var/steppe/update/server-0"]);
+    let words = scene.world.lock().unwrap().words.clone();
+    let word = words["2.0"].as_str().unwrap();
+    assert!(word.starts_with("me at 20") && word.ends_with("2.0 in slot b: failed after 1 try: no leader"), "{word}");
+    assert_eq!(words["1.9"], "server-vm-7");
+    // It is left once: who takes it away wants the others to try.
+    scene.world.lock().unwrap().words = Value::Null;
+    scene.again();
+    scene.round();
+    assert_eq!(scene.done(), [""; 0]);
+}
+
+#[test]
+fn only_a_trial_is_told() {
+    for (record, told) in [
+        (failed("", 1), true),
+        (failed("", 0), true),
+        (failed("root.verity was written wrong", 0), false),
+        (Record { outcome: Outcome::Good, ..failed("", 1) }, false),
+        (Record { version: "1.9".parse().unwrap(), ..failed("no leader", 1) }, false),
+    ] {
+        let mut scene = after_a_trial(&record);
+        scene.round();
+        let told = if told { &["word"][..] } else { &[] };
+        assert_eq!(scene.done(), [told, &["release var/steppe/update/server-0"]].concat(), "{record:?}");
+    }
+    // Cut off before it was whole in its slot: there is no turn yet, whatever is found afterwards.
+    let mut scene = Scene::new(Role::Server);
+    scene.offer("2.0");
+    scene.round();
+    scene.job(UnitState::Ready, "100%");
+    scene.record("2.0", Outcome::Installed);
+    assert_eq!(scene.round(), "2.0 is being installed");
+    scene.again();
+    failed("", 1).write(&scene.follower.state).unwrap();
+    scene.round();
+    assert_eq!((scene.done(), Turn::read(&scene.follower.state)), (vec![], None));
+}
+
+#[test]
+fn a_trial_without_a_turn_is_told_as_well() {
+    let mut scene = Scene::new(Role::Server);
+    scene.world.lock().unwrap().tolerance = 0;
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.round();
+    // The power failed while it waited.
+    scene.again();
+    failed("", 1).write(&scene.follower.state).unwrap();
+    scene.round();
+    assert_eq!(scene.done(), ["word", "release var/steppe/update/server-0"]);
+}
+
+#[test]
+fn what_failed_elsewhere_is_not_even_read() {
+    let mut scene = Scene::new(Role::Server);
+    scene.world.lock().unwrap().words = json!({ "2.0": "server-vm-1 at noon:\n no leader" });
+    scene.offer("2.0");
+    let held = "2.0 is held back: it failed on server-vm-1 at noon: no leader. A newer version in the channel is taken, or \
+                this one after `nomad var purge steppe/update/server`";
+    assert_eq!(scene.round(), held);
+    assert_eq!(scene.asked(), "");
+    // Nobody knows: a leader that is lost, a token without the right.
+    scene.world.lock().unwrap().forbidden = true;
+    let why = scene.round();
+    assert!(why.contains("permission to take turns: steppe.update.token needs a policy with `namespace"), "{why}");
+    assert_eq!(scene.asked(), "");
+    scene.world.lock().unwrap().forbidden = false;
+    // A newer one, and the same one once the word is gone.
+    scene.offer("2.1");
+    scene.round();
+    assert!(scene.asked().contains("--named 2.1"));
+    scene.again();
+    scene.offer("2.0");
+    scene.world.lock().unwrap().words = Value::Null;
+    scene.round();
+    assert!(scene.asked().contains("--named 2.0"));
+}
+
+#[test]
+fn what_fails_elsewhere_while_it_waits_here_does_not_boot() {
+    let mut scene = Scene::new(Role::Server);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.world.lock().unwrap().lock = Some("other".into());
+    assert!(scene.round().contains("server-vm-1 has it"));
+    {
+        let mut world = scene.world.lock().unwrap();
+        (world.lock, world.words) = (None, json!({ "2.0": "server-vm-1" }));
+    }
+    assert_eq!(scene.round(), "the turn for 2.0 is given back");
+    assert_eq!(scene.asked(), "X_STEPPE_UPDATE=update --withdraw");
+    assert_eq!(Turn::read(&scene.follower.state), None);
+    assert!(scene.round().starts_with("2.0 is held back: it failed on server-vm-1"));
+    assert_eq!(scene.done(), ["release var/steppe/update/server-0"]);
+    assert_eq!(scene.asked(), "", "nobody restarts");
+}
+
+#[test]
+fn words_do_not_add_up_for_ever() {
+    let mut scene = after_a_trial(&failed("", 3));
+    let words: serde_json::Map<String, Value> = (1..=12).map(|n| (format!("0.{n}"), "x".into())).collect();
+    scene.world.lock().unwrap().words = words.into();
+    scene.round();
+    let words = scene.world.lock().unwrap().words.clone();
+    let mut kept: Vec<&str> = words.as_object().unwrap().keys().map(String::as_str).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["0.10", "0.11", "0.12", "0.6", "0.7", "0.8", "0.9", "2.0"]);
 }
 
 #[test]
@@ -339,20 +546,32 @@ fn what_is_refused_is_said() {
 }
 
 #[test]
-fn an_installation_that_fails_is_said_and_tried_at_the_next_look() {
+fn an_installation_that_fails_is_said_and_tried_again_later_and_later() {
     let mut scene = Scene::new(Role::Server);
     scene.offer("2.0");
     scene.round();
     scene.job(UnitState::Ready, "25%");
     scene.round();
     scene.job(UnitState::Stopped, "root.verity of the update has a wrong checksum");
-    assert_eq!(scene.round(), "2.0 is not installed: root.verity of the update has a wrong checksum");
+    let said = "2.0 is not installed: root.verity of the update has a wrong checksum; tried again in";
+    assert_eq!(scene.round(), format!("{said} 1 min"));
     assert!(scene.asked().contains("--named 2.0"));
+    for minutes in [2, 4, 8, 16, 32, 64, 64] {
+        // A look in between finds the same.
+        scene.offer("2.0");
+        assert!(scene.follower.round() > Duration::from_secs(20), "too soon");
+        assert_eq!(scene.asked(), "");
+        let (_, _, until) = scene.follower.failed.as_mut().unwrap();
+        *until = Duration::ZERO;
+        scene.round();
+        assert!(scene.asked().contains("--named 2.0"));
+        scene.follower.begun = Some((Duration::ZERO, true));
+        assert_eq!(scene.round(), format!("{said} {minutes} min"));
+    }
+    // Another one is no repetition.
+    scene.offer("2.1");
     scene.round();
-    assert_eq!(scene.asked(), "");
-    scene.offer("2.0");
-    scene.round();
-    assert!(scene.asked().contains("--named 2.0"));
+    assert!(scene.asked().contains("--named 2.1"));
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::{
 /// Enough to drain, to restart three times, and to fall back.
 const TTL: &str = "30m";
 /// What a policy needs for it.
-const NEEDED: &str =
+pub(super) const NEEDED: &str =
     "`namespace \"default\" { variables { path \"steppe/update/*\" { capabilities = [\"read\", \"write\"] } } }`";
 /// The permission, for people.
-const TURNS: &str = "take turns";
+pub(super) const TURNS: &str = "take turns";
 
 /// Takes turns.
 #[derive(Debug)]

@@ -97,7 +97,8 @@ fn children(dir: &Path) -> Vec<OsString> {
 }
 
 /// `20261123T043007Z` of a time since 1970; by the algorithm `civil_from_days` of Howard Hinnant.
-fn date(since_1970: Duration) -> String {
+#[must_use]
+pub fn date(since_1970: Duration) -> String {
     let (days, second) = (since_1970.as_secs() / 86_400 + 719_468, since_1970.as_secs() % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

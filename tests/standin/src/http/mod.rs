@@ -142,8 +142,11 @@ pub(crate) async fn handle(agent: &Arc<Agent>, request: Request) -> Response {
         }
         .with("content-type", "text/html; charset=utf-8");
     }
-    if agent.settings.acl.enabled && !acl::open(&request) && !acl::allowed(agent, &request).await {
-        return Response::error(403, "Permission denied");
+    if agent.settings.acl.enabled
+        && !acl::open(&request)
+        && let Some(why) = acl::refusal(agent, &request).await
+    {
+        return Response::error(403, why);
     }
     if let Some(response) = agent::local(agent, &request).await {
         return response;

@@ -37,6 +37,8 @@ enum Decision {
     Done(Option<bool>),
     /// Somebody else has the lock.
     Conflict,
+    /// Another index than the one that the change was for; the variable as it is.
+    Outdated(Option<Box<Variable>>),
     /// In words, with the status of the answer.
     Refused(u16, &'static str),
 }
@@ -67,6 +69,20 @@ pub(super) async fn write(server: &Arc<Server>, path: &str, request: &Request) -
         let text = "RPC Error:: 400,lock release operation doesn't take variable items";
         return Ok(Response::error(400, text));
     }
+    if !acquire
+        && !release
+        && request.method != "DELETE"
+        && body["Items"].as_object().is_none_or(serde_json::Map::is_empty)
+    {
+        return Ok(Response::error(400, "variable missing required Items object"));
+    }
+    let wanted = match request.query("cas") {
+        "" => None,
+        text => match text.parse::<u64>() {
+            Ok(index) => Some(index),
+            Err(why) => return Ok(Response::error(400, format!("can not parse cas: {why}"))),
+        },
+    };
     let (index, decision) = server
         .decide(|state| {
             let old = state.variables.get(path);
@@ -98,6 +114,8 @@ pub(super) async fn write(server: &Arc<Server>, path: &str, request: &Request) -
                 }
             } else if holder.is_some_and(|holder| holder != id) {
                 (Vec::new(), Decision::Conflict)
+            } else if wanted.is_some_and(|wanted| wanted != old.map_or(0, |old| old.modify_index)) {
+                (Vec::new(), Decision::Outdated(old.cloned().map(Box::new)))
             } else if request.method == "DELETE" {
                 (vec![Change::DropVariable(path.to_owned())], Decision::Done(None))
             } else {
@@ -107,6 +125,8 @@ pub(super) async fn write(server: &Arc<Server>, path: &str, request: &Request) -
         .await?;
     Ok(match decision {
         Decision::Conflict => conflict(path),
+        Decision::Outdated(None) => conflict(path),
+        Decision::Outdated(Some(known)) => Response { status: 409, ..Response::json(&shown(&known, true)) },
         Decision::Refused(status, words) => Response::error(status, words),
         Decision::Done(None) => Response::empty(204).with("x-nomad-index", index),
         Decision::Done(Some(values)) => {

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::job::spec::{Job, multi};
 use crate::server::objects::Eval;
 use crate::server::state::{Change, State};
-use crate::server::{Server, eval, plan};
+use crate::server::{Server, eval, event, plan};
 
 /// Answers a write.
 pub(super) async fn answer(server: &Arc<Server>, request: &Request) -> Response {
@@ -227,6 +227,9 @@ async fn eligibility(server: &Server, id: &str, request: &Request) -> Result<Res
             }
             let mut node = node.clone();
             let news = node.scheduling_eligibility != wanted;
+            if news {
+                event(&mut node, &format!("Node marked as {wanted} for scheduling"));
+            }
             node.scheduling_eligibility.clone_from(&wanted);
             let mut changes = vec![Change::Node(Box::new(node))];
             if news && wanted == "eligible" {
@@ -247,6 +250,8 @@ async fn drain(server: &Server, id: &str, request: &Request) -> Result<Response,
             let mut node = node.clone();
             let now = clock::rfc3339(clock::now());
             if spec.is_object() {
+                let news = if node.drain { "Node drain strategy updated" } else { "Node drain strategy set" };
+                event(&mut node, news);
                 node.drain = true;
                 node.scheduling_eligibility = "ineligible".into();
                 let deadline = spec["Deadline"].as_i64().unwrap_or(0);
@@ -257,6 +262,9 @@ async fn drain(server: &Server, id: &str, request: &Request) -> Result<Response,
                 node.drain_strategy = Some(strategy);
                 node.last_drain = Some(json!({ "StartedAt": now, "UpdatedAt": now, "Status": "draining", "AccessorID": "token:acls-disabled", "Meta": body["Meta"] }));
             } else {
+                if node.drain {
+                    event(&mut node, "Node drain disabled");
+                }
                 if let Some(last) = node.last_drain.as_mut().filter(|_| node.drain) {
                     last["Status"] = json!("canceled");
                 }

@@ -188,7 +188,7 @@ fn node_down(state: &State, id: &str) -> Vec<Change> {
 }
 
 /// Notes something that happened to a node; the last ten are kept.
-pub(super) fn event(node: &mut Node, message: &str) {
+pub(crate) fn event(node: &mut Node, message: &str) {
     let now = clock::now();
     node.status_updated_at = now / clock::SECOND;
     node.events.push(json!({ "CreateIndex": 0, "Details": null, "Message": message, "Subsystem": "Cluster", "Timestamp": clock::rfc3339(now) }));

@@ -32,7 +32,7 @@ use gossip::Gossip;
 use raft::Raft;
 use state::{Change, Shared};
 
-pub(crate) use leader::evals_of_node;
+pub(crate) use leader::{evals_of_node, event};
 pub(crate) use nodes::{HeartbeatReply, Identity, NodeAllocs, NodeAllocsReply};
 pub(crate) use place::range as port_range;
 pub(crate) use schedule::{eval, run as plan};

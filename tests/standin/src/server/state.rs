@@ -14,6 +14,10 @@ use crate::job::spec::Job;
 pub(crate) enum Change {
     /// The management token exists from now on.
     Token(String),
+    /// A policy of this name has these rules.
+    Policy(String, String),
+    /// A token with this secret has these policies.
+    ClientToken(String, Vec<String>),
     /// The keyring exists from now on; the key's identifier.
     Keyring(String),
     /// A node is new or different.
@@ -57,6 +61,12 @@ pub(crate) struct State {
     /// Index of the bootstrap.
     #[serde(default)]
     pub(crate) token_index: u64,
+    /// Rules of policies by name.
+    #[serde(default)]
+    pub(crate) policies: BTreeMap<String, String>,
+    /// Policies of tokens by secret.
+    #[serde(default)]
+    pub(crate) tokens: BTreeMap<String, Vec<String>>,
     /// Nodes by id.
     pub(crate) nodes: BTreeMap<String, Node>,
     /// Jobs by id.
@@ -99,6 +109,8 @@ impl State {
                 self.token = secret;
                 self.token_index = index;
             }
+            Change::Policy(name, rules) => drop(self.policies.insert(name, rules)),
+            Change::ClientToken(secret, policies) => drop(self.tokens.insert(secret, policies)),
             Change::Node(node) => put!(self.nodes, node),
             Change::Job(mut job) => {
                 let old = self.jobs.get(&job.id);

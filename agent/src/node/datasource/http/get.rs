@@ -22,7 +22,7 @@ impl Get {
     #[must_use]
     pub fn within(timing: Timing, deadline: std::time::Duration) -> Self {
         let (base, place) = Default::default();
-        Self(Service { agent: agent(timing, None, false), base, place, timing, deadline, most: MAX_BODY })
+        Self(Service { agent: agent(timing, None, false, super::IDLE), base, place, timing, deadline, most: MAX_BODY })
     }
 
     /// The body of an answer; `None` for 404, which says that there is no such thing.
@@ -41,12 +41,17 @@ impl Get {
         self.0.find(url, headers)
     }
 
-    /// Begins to read an answer of any length. Nothing is redirected, and nothing asked again.
+    /// Begins to read an answer of any length. Nothing is redirected, and nothing asked again. It may take any time, but not a minute
+    /// without a byte.
     ///
     /// # Errors
     /// When there is none.
     pub fn download(url: &str) -> Result<impl std::io::Read + use<>, HttpError> {
-        let response = agent(Timing::CLOUD, None, false).get(url).call();
+        Self::download_within(url, super::IDLE)
+    }
+
+    fn download_within(url: &str, idle: std::time::Duration) -> Result<impl std::io::Read + use<>, HttpError> {
+        let response = agent(Timing::CLOUD, None, false, idle).get(url).call();
         let response = response.map_err(|source| HttpError::Transport { url: shown(url), source: Box::new(source) })?;
         match response.status().as_u16() {
             200 => Ok(response.into_body().into_reader()),
@@ -79,7 +84,55 @@ pub(super) fn redirect(url: &str, location: &str) -> Result<String, HttpError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
+
     use super::*;
+
+    /// A server that sends a byte each time that it is told to, and says nothing more while it is told nothing.
+    fn dripping() -> (String, mpsc::Sender<()>, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.update", listener.local_addr().unwrap());
+        let (tell, told) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").unwrap();
+            while told.recv().is_ok() {
+                stream.write_all(b"x").unwrap();
+            }
+        });
+        (url, tell, server)
+    }
+
+    #[test]
+    fn a_download_that_stalls_ends() {
+        let (url, tell, server) = dripping();
+        let mut body = Get::download_within(&url, Duration::from_secs(2)).unwrap();
+        for _ in 0..3 {
+            tell.send(()).unwrap();
+            assert_eq!(body.read(&mut [0]).unwrap(), 1);
+        }
+        let why = body.read(&mut [0]).unwrap_err();
+        assert_eq!(why.kind(), std::io::ErrorKind::TimedOut);
+        assert!(why.to_string().contains("nothing came for"), "{why}");
+        drop(tell);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn who_takes_the_request_and_never_answers_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.update", listener.local_addr().unwrap());
+        let why = Get::download_within(&url, Duration::from_millis(100)).err().unwrap();
+        assert!(why.to_string().contains("nothing came for"), "{why}");
+    }
 
     #[test]
     fn redirects_stay_on_the_host() {

@@ -26,6 +26,8 @@ use crate::node::clock;
 const MAX_BODY: u64 = 1 << 20;
 /// Redirects that are followed, on the same host only.
 const REDIRECTS: usize = 3;
+/// How long who has no other limit waits for a byte: an update that is read.
+const IDLE: Duration = Duration::from_secs(60);
 /// How often a request is made at most.
 const ATTEMPTS: u32 = 4;
 
@@ -147,7 +149,7 @@ impl Service {
     #[must_use]
     pub fn all(endpoint: &Endpoint, nics: &[super::Nic], timing: Timing, deadline: Duration) -> Vec<Self> {
         let service = |(address, place)| Self {
-            agent: agent(timing, Some(address), endpoint.low_port),
+            agent: agent(timing, Some(address), endpoint.low_port, IDLE),
             base: endpoint.base(),
             place,
             timing,
@@ -245,7 +247,7 @@ impl Service {
 }
 
 /// The client below it all; an `address` is used whatever the name in the request.
-fn agent(timing: Timing, address: Option<std::net::SocketAddr>, low_port: bool) -> Agent {
+fn agent(timing: Timing, address: Option<std::net::SocketAddr>, low_port: bool, idle: Duration) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -254,7 +256,7 @@ fn agent(timing: Timing, address: Option<std::net::SocketAddr>, low_port: bool) 
         .timeout_connect(Some(timing.connect))
         .user_agent(concat!("Steppe/", env!("CARGO_PKG_VERSION")))
         .build();
-    Agent::with_parts(config, socket::Dial { low_port }, socket::At(address))
+    Agent::with_parts(config, socket::Dial { low_port, idle }, socket::At(address))
 }
 
 /// An address for messages: what stands behind a `?` or before an `@` may be a secret.

@@ -44,6 +44,8 @@ impl Resolver for At {
 pub(super) struct Dial {
     /// From a port below 1024, which proves to the service that root asks.
     pub(super) low_port: bool,
+    /// How long to wait for a byte where nothing else says how long.
+    pub(super) idle: Duration,
 }
 
 impl Connector for Dial {
@@ -60,7 +62,7 @@ impl Connector for Dial {
                     stream.set_nodelay(true)?;
                     let config = details.config;
                     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-                    return Ok(Some(Wire { stream, buffers }));
+                    return Ok(Some(Wire { stream, buffers, idle: self.idle }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => last = Error::Timeout(Timeout::Connect),
                 Err(error) => last = Error::Io(error),
@@ -119,13 +121,25 @@ fn connect_from(port: u16, to: SocketAddr, limit: Duration) -> Result<TcpStream,
 pub(super) struct Wire {
     stream: TcpStream,
     buffers: LazyBuffers,
+    idle: Duration,
 }
 
-/// What the kernel calls "would block" of a socket with a time limit is the end of that limit.
-fn timed(error: io::Error, limit: NextTimeout) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(limit.reason),
-        _ => Error::Io(error),
+impl Wire {
+    /// The time until the next byte, and whose it is.
+    fn limit(&self, timeout: NextTimeout) -> (Option<Duration>, Option<Timeout>) {
+        timeout.not_zero().map_or((Some(self.idle), None), |limit| (Some(*limit), Some(timeout.reason)))
+    }
+
+    /// What the kernel calls "would block" of a socket with a time limit is the end of that limit.
+    fn timed(&self, error: io::Error, reason: Option<Timeout>) -> Error {
+        match (error.kind(), reason) {
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(reason)) => Error::Timeout(reason),
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, None) => {
+                let text = format!("nothing came for {} s", self.idle.as_secs());
+                Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+            _ => Error::Io(error),
+        }
     }
 }
 
@@ -135,19 +149,19 @@ impl Transport for Wire {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let timeout = timeout.for_write();
-        self.stream.set_write_timeout(timeout.not_zero().map(|limit| *limit))?;
+        let (limit, reason) = self.limit(timeout.for_write());
+        self.stream.set_write_timeout(limit)?;
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output).map_err(|error| timed(error, timeout))
+        self.stream.write_all(output).map_err(|error| self.timed(error, reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let timeout = timeout.for_read();
-        self.stream.set_read_timeout(timeout.not_zero().map(|limit| *limit))?;
+        let (limit, reason) = self.limit(timeout.for_read());
+        self.stream.set_read_timeout(limit)?;
         let amount = loop {
             match self.stream.read(self.buffers.input_append_buf()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result.map_err(|error| timed(error, timeout))?,
+                result => break result.map_err(|error| self.timed(error, reason))?,
             }
         };
         self.buffers.input_appended(amount);
