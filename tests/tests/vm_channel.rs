@@ -9,11 +9,12 @@ use agent::{facts::Role, update::channel::Channel};
 use anyhow::{Context as _, bail, ensure};
 use qemu::{services::Site, vm::Mark};
 use tests::{
+    acl,
     api::Api,
     cluster::{CLIENT_DATA, LONE_SERVER_DATA, SERVER_DATA, machine},
     node::{BOOT, INSTALL, Node},
     suite,
-    update::{NEW, Updates},
+    update::{NEW, OLD, Updates},
     wait,
 };
 
@@ -24,6 +25,9 @@ const CHANNEL: &str = "/channel.json";
 const UPDATE: &str = "/it.update";
 /// How long there may be no leader when a leader restarts (SPECIFICATION.md).
 const ELECTION: Duration = Duration::from_secs(15);
+/// A version that fails its trial: the new system, told to look for a cloud that is not there, for half a minute.
+const BAD: &str = "1.5";
+const FAILS: &str = " steppe.platform=ec2 steppe.trial=30";
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
         || Ok(Images { server: Updates::make(Role::Server)?, client: Updates::make(Role::Client)? }),
         &[
             ("a_channel_that_offers_nothing_good_is_refused_and_says_why", refused),
-            ("three_servers_follow_a_channel_one_after_the_other_under_a_leader", three),
+            ("three_servers_with_acls_stop_a_bad_version_and_follow_a_good_one_one_after_the_other", three),
             ("a_client_moves_its_work_away_and_takes_some_again", client),
         ],
     )
@@ -91,10 +95,7 @@ fn refused(images: &mut Images) -> anyhow::Result<()> {
     let lone = lone.first().context("no machine")?;
     let says = |mark: Mark, why: &str| {
         lone.wait(mark, &format!("channel: {why}"), INSTALL)?;
-        // The status follows the console.
-        wait::until("the same in the status", lone.cluster.limit(BOOT), || {
-            lone.says(&[why]).map_err(|why| format!("{why:#}"))
-        })
+        shows(lone, &[why])
     };
     says(Mark::default(), "the channel cannot be read")?;
 
@@ -115,7 +116,7 @@ fn refused(images: &mut Images) -> anyhow::Result<()> {
     says(mark, "the channel is for role client, this node is role server")?;
 
     // Good as a channel, bad as an update. Nobody is there to take over from the only server, so it waits for its operator.
-    let bad = updates.file("bad.update", |manifest| manifest.cmdline += " steppe.platform=ec2 steppe.trial=30")?;
+    let bad = updates.file("bad.update", |manifest| manifest.cmdline += FAILS)?;
     let (text, signature) = updates.channel(&bad, &UPDATE[1..], |_| {})?;
     let mark = lone.mark();
     lone.site.put_file(UPDATE, &bad);
@@ -126,6 +127,8 @@ fn refused(images: &mut Images) -> anyhow::Result<()> {
     )?;
     let mark = lone.reboot()?;
     lone.falls_back(mark, "not blessed within 30 s", "1 try")?;
+    // It had no turn, and leaves word all the same.
+    lone.wait(mark, &format!("the turn for {NEW} is given back, and the other nodes know that it failed"), BOOT)?;
     says(mark, &format!("{NEW} is not tried again: it failed here"))
 }
 
@@ -149,11 +152,14 @@ fn step(server: &Node, mark: Mark) -> Step {
 
 fn three(images: &mut Images) -> anyhow::Result<()> {
     let updates = &images.server;
-    let data = format!("{SERVER_DATA}{FOLLOW}");
+    // The nodes' token is in the user-data before it is made.
+    let data = SERVER_DATA.replace("      server {\n", "      acl { enabled = true }\n      server {\n");
+    let data = format!("{data}{FOLLOW}    token: {}\n", acl::TOKEN);
     let spec = |number: u32| updates.bios(&format!("server-vm-{number}")).user_data(data.clone());
     let servers = Node::start((0..3).map(spec).collect())?;
     let first = servers.first().context("no machine")?;
     let apis: Vec<Api> = servers.iter().map(|server| server.cluster.api(&server.name)).collect();
+    let apis = bad_version(updates, &servers, &apis)?;
     let marks: Vec<Mark> = servers.iter().map(Node::mark).collect();
     publish(&first.site, updates, |_| {})?;
 
@@ -190,6 +196,64 @@ fn three(images: &mut Images) -> anyhow::Result<()> {
         let voters = peers.iter().filter(|(_, _, voter)| *voter).count();
         if voters == 3 && peers.len() == 3 { Ok(()) } else { Err(format!("{peers:?}")) }
     })
+}
+
+/// The status follows the console.
+fn shows(server: &Node, lines: &[&str]) -> anyhow::Result<()> {
+    wait::until("the same in the status", server.cluster.limit(BOOT), || {
+        server.says(lines).map_err(|why| format!("{why:#}"))
+    })
+}
+
+/// A version that fails is tried by one of the servers, and by no other; gives what the operator asks them by.
+fn bad_version(updates: &Updates, servers: &[Node], apis: &[Api]) -> anyhow::Result<Vec<Api>> {
+    let first = servers.first().context("no machine")?;
+    let bad = updates.file("bad.update", |manifest| {
+        manifest.version = BAD.parse().unwrap();
+        manifest.cmdline += FAILS;
+    })?;
+    let (text, signature) = updates.channel(&bad, &UPDATE[1..], |_| {})?;
+    let begin: Vec<Mark> = servers.iter().map(Node::mark).collect();
+    first.site.put_file(UPDATE, &bad);
+    offer(&first.site, &text, &signature);
+
+    // Nobody made the token yet: nothing is read of the update.
+    let why = "permission to take turns: steppe.update.token needs a policy with `namespace";
+    for (server, mark) in servers.iter().zip(&begin) {
+        server.wait(*mark, why, BOOT)?;
+        shows(server, &[why])?;
+        ensure!(!server.said_after(*mark, &format!("{BAD} is being installed")), "{} did not wait", server.name);
+    }
+    let operator = acl::bootstrap(&apis[0])?;
+    let apis: Vec<Api> = apis.iter().map(acl::as_operator).collect();
+    acl::grant(&operator, &acl::policy())?;
+
+    let told = format!("the turn for {BAD} is given back, and the other nodes know that it failed");
+    let tried = wait::until("the word of a server", first.cluster.limit(INSTALL + 8 * BOOT), || {
+        let tried = servers.iter().zip(&begin).position(|(server, mark)| server.said_after(*mark, &told));
+        tried.ok_or_else(|| "nobody says that it failed".to_owned())
+    })?;
+    let held = format!("{BAD} is held back: it failed on {} at 20", servers[tried].name);
+    for (number, (server, mark)) in servers.iter().zip(&begin).enumerate() {
+        if number == tried {
+            server.wait(*mark, &format!("{BAD} is not tried again: it failed here"), BOOT)?;
+            shows(server, &[&format!("version    {OLD} in slot a"), "is not tried again", "failed after 1 try: "])?;
+            continue;
+        }
+        let line = server.wait(*mark, &held, 2 * BOOT)?;
+        ensure!(
+            line.contains("failed after 1 try: ") && line.contains("nomad var purge steppe/update/server"),
+            "{line}"
+        );
+        ensure!(!server.said_after(*mark, &format!("{BAD} is installed and has its turn")), "{} tried it", server.name);
+        // What it had of it does not boot.
+        wait::until("nothing to boot next", server.cluster.limit(BOOT), || {
+            let status = server.type_in("status").map_err(|why| format!("{why:#}"))?;
+            let is_there = [&held[..], &format!("version    {OLD} in slot a")].iter().all(|text| status.contains(text));
+            if is_there && !status.contains("boots next") { Ok(()) } else { Err(status) }
+        })?;
+    }
+    Ok(apis)
 }
 
 fn client(images: &mut Images) -> anyhow::Result<()> {
