@@ -13,7 +13,10 @@ ROLES   := server client
 
 export STEPPE_AGENT   := $(abspath $(AGENT))
 export STEPPE_STANDIN := $(abspath $(STANDIN))
-ifdef NOMAD
+# Empty is as good as not set, for what runs below as well.
+ifeq ($(strip $(NOMAD)),)
+unexport NOMAD
+else
 export NOMAD := $(abspath $(NOMAD))
 endif
 

@@ -40,3 +40,41 @@ fn a_lock_file_may_be_named() {
     let refused = world.build(&world.path("out"), &lock);
     assert!(!refused.status.success() && said(&refused).contains("failed to read"), "{}", said(&refused));
 }
+
+/// The builder with nothing but an archive that does not answer.
+fn alone(world: &World, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin").current_dir(world.folder.path());
+    command.args(arguments).arg("--cache").arg(world.cache()).args(["--mirror", "http://127.0.0.1:1/debian"]);
+    command.output().unwrap()
+}
+
+#[test]
+fn the_built_in_locks_need_no_role() {
+    let world = World::new();
+    for more in [&["--check"][..], &[], &["--check", "--profile", "metal"]] {
+        let output = alone(&world, &[&["lock"], more].concat());
+        let text = said(&output);
+        assert!(output.status.code() == Some(1) && text.contains("failed to fetch the lists"), "{text}");
+    }
+    // What makes one image has to be told which.
+    for command in [&["build"][..], &["verify", "x.raw"]] {
+        let output = alone(&world, command);
+        let text = said(&output);
+        assert!(output.status.code() == Some(2) && text.contains("--role") && text.contains("--recipe"), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let world = World::new();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+    for name in ["NOMAD", "STEPPE_STANDIN", "STEPPE_NOMAD_MIRROR"] {
+        command.env(name, "");
+    }
+    command.args(["build", "--dry-run", "--recipe"]).arg(&world.recipe).arg("--cache").arg(world.cache());
+    let output = command.arg("--agent").arg(&world.agent).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("2.0.5, to download"), "{}", said(&output));
+}

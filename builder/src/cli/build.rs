@@ -31,6 +31,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(group = source::an_image())]
 pub(super) struct BuildArgs {
     #[command(flatten)]
     source: Source,

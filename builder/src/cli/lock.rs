@@ -1,24 +1,30 @@
 //! `builder lock`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use agent::facts::Role;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
 use super::source::{self, Source};
 use crate::{
-    build,
+    build, embedded,
     lock::{Change, Lock},
     packages::Policy,
     progress::{Progress, bytes},
+    recipe::{Profile, Recipe},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct LockArgs {
     #[command(flatten)]
     pub(super) source: Source,
-    /// The lock file [default: beside --recipe; for --role, NAME.lock in the current folder].
+    /// The lock file [default: beside --recipe; for --role, NAME.lock in the current folder; without either, those that the built-in
+    /// recipes share, base.lock and metal.lock].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write and download nothing but lists; end with 1 when something would change.
@@ -28,11 +34,39 @@ pub(super) struct LockArgs {
 
 /// Whether nothing is left to do: not so when --check found something.
 pub(super) fn run(args: &LockArgs, progress: &Progress) -> Result<bool> {
-    let recipe = args.source.recipe()?;
-    let beside = args.source.lock_beside()?.unwrap_or_else(|| PathBuf::from(format!("{}.lock", recipe.name)));
-    let file = args.output.clone().unwrap_or(beside);
-    let old = source::lock(Some(&file), recipe.profile)?;
-    let request = args.source.request(old.clone(), Policy::Update, &PathBuf::new(), &[])?;
+    let mut done = true;
+    for (recipe, file) in args.wanted()? {
+        done &= one(args, recipe, &file, progress)?;
+    }
+    Ok(done)
+}
+
+impl LockArgs {
+    /// The recipes, and the lock file of each.
+    fn wanted(&self) -> Result<Vec<(Recipe, PathBuf)>> {
+        if self.source.names_an_image() {
+            let recipe = self.source.recipe()?;
+            let beside = self.source.lock_beside()?.unwrap_or_else(|| PathBuf::from(format!("{}.lock", recipe.name)));
+            return Ok(vec![(recipe, self.output.clone().unwrap_or(beside))]);
+        }
+        let profiles = match (self.source.profile(), &self.output) {
+            (Some(profile), _) => vec![profile],
+            (None, Some(_)) => vec![Profile::default()],
+            (None, None) => Profile::ALL.to_vec(),
+        };
+        let wanted = profiles.into_iter().map(|profile| {
+            let file = self.output.clone().unwrap_or_else(|| embedded::lock(profile).0.into());
+            // Every role's has the same packages.
+            Ok((Recipe::embedded(Role::Server, Some(profile))?, file))
+        });
+        wanted.collect()
+    }
+}
+
+/// One lock file.
+fn one(args: &LockArgs, recipe: Recipe, file: &Path, progress: &Progress) -> Result<bool> {
+    let old = source::lock(Some(file), recipe.profile)?;
+    let request = args.source.request_for(recipe, old.clone(), Policy::Update, &PathBuf::new(), &[])?;
     let new = build::newest(&request, !args.check, progress)?;
     let changes = old.changes(&new);
     let name = file.display().to_string();
@@ -44,10 +78,10 @@ pub(super) fn run(args: &LockArgs, progress: &Progress) -> Result<bool> {
         return Ok(changes.is_empty());
     }
     // An unchanged file is not touched, whatever its comments say.
-    if fs::read_to_string(&file).is_ok_and(|text| Lock::parse(&name, &text).is_ok_and(|lock| lock == new)) {
+    if fs::read_to_string(file).is_ok_and(|text| Lock::parse(&name, &text).is_ok_and(|lock| lock == new)) {
         return Ok(true);
     }
-    source::write_lock(&file, &new)?;
+    source::write_lock(file, &new)?;
     Ok(true)
 }
 

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use agent::facts::Role;
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{
+    ArgGroup, Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use super::RoleArg;
 use crate::{
@@ -25,7 +28,7 @@ const MOST: u64 = 16 << 20;
 #[derive(Debug, Args)]
 pub(super) struct Source {
     /// The image's role; the recipe of that name, unless --recipe names another.
-    #[arg(long, required_unless_present = "recipe")]
+    #[arg(long)]
     role: Option<RoleArg>,
     /// A recipe file instead of the built-in ones. Its lock file stands beside it.
     #[arg(long, value_name = "FILE")]
@@ -34,7 +37,7 @@ pub(super) struct Source {
     #[arg(long, value_enum)]
     profile: Option<Profile>,
     /// A Nomad program or official zip archive, instead of a download.
-    #[arg(long, value_name = "PATH", env = "NOMAD")]
+    #[arg(long, value_name = "PATH", env = "NOMAD", value_parser = path())]
     nomad: Option<PathBuf>,
     /// The OpenPGP key that signs releases, instead of the one that the recipe pins and HashiCorp publishes.
     #[arg(long, value_name = "FILE")]
@@ -49,10 +52,10 @@ pub(super) struct Source {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// The agent's program, instead of the one near the builder.
-    #[arg(long, value_name = "PATH", env = "STEPPE_AGENT")]
+    #[arg(long, value_name = "PATH", env = "STEPPE_AGENT", value_parser = path())]
     agent: Option<PathBuf>,
     /// The program that takes Nomad's place when no Nomad can be had.
-    #[arg(long, value_name = "PATH", env = "STEPPE_STANDIN")]
+    #[arg(long, value_name = "PATH", env = "STEPPE_STANDIN", value_parser = path())]
     standin: Option<PathBuf>,
     /// Say only what is wrong.
     #[arg(long, short, conflicts_with = "json")]
@@ -70,6 +73,16 @@ impl Source {
             (_, true) => Style::Quiet,
             _ => Style::People,
         })
+    }
+
+    /// Whether --role or --recipe is there.
+    pub(super) const fn names_an_image(&self) -> bool {
+        self.role.is_some() || self.recipe.is_some()
+    }
+
+    /// What --profile says.
+    pub(super) const fn profile(&self) -> Option<Profile> {
+        self.profile
     }
 
     pub(super) fn recipe(&self) -> Result<Recipe> {
@@ -101,12 +114,24 @@ impl Source {
 
     /// A request for this recipe by this lock.
     pub(super) fn request(&self, lock: Lock, policy: Policy, output: &Path, formats: &[Format]) -> Result<Request> {
+        self.request_for(self.recipe()?, lock, policy, output, formats)
+    }
+
+    /// The same for another recipe than that of the command line.
+    pub(super) fn request_for(
+        &self,
+        recipe: Recipe,
+        lock: Lock,
+        policy: Policy,
+        output: &Path,
+        formats: &[Format],
+    ) -> Result<Request> {
         let cache = self.cache.clone().or_else(Cache::default_folder);
         let mut formats = formats.to_vec();
         formats.sort_unstable();
         formats.dedup();
         Ok(Request {
-            recipe: self.recipe()?,
+            recipe,
             lock: Some(lock),
             policy,
             output: output.to_path_buf(),
@@ -114,15 +139,30 @@ impl Source {
             compressions: vec![Compression::None],
             mirror: self.mirror.clone(),
             cache: cache.context("neither HOME nor XDG_CACHE_HOME is set: name a cache folder with --cache")?,
-            agent: self.agent.clone(),
+            agent: given(self.agent.as_ref()),
             nomad: NomadSources {
-                path: self.nomad.clone(),
-                standin: self.standin.clone(),
-                mirror: self.nomad_mirror.clone(),
+                path: given(self.nomad.as_ref()),
+                standin: given(self.standin.as_ref()),
+                mirror: self.nomad_mirror.clone().filter(|url| !url.is_empty()),
                 key: self.nomad_key.clone(),
             },
         })
     }
+}
+
+/// --role or --recipe, or both, for commands that make one image.
+pub(super) fn an_image() -> ArgGroup {
+    ArgGroup::new("which-image").args(["role", "recipe"]).required(true).multiple(true)
+}
+
+/// A variable that is set to nothing (`NOMAD= make image`) is as good as none.
+fn given(path: Option<&PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+/// What an argument with such a variable takes: clap's own reader of paths refuses an empty one.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The lock in `file`; that of the built-in recipes of this profile when there is no such file, since a recipe of the user's own

@@ -10,6 +10,7 @@ use super::source::{self, Source};
 use crate::{build, packages::Policy, progress::Progress};
 
 #[derive(Debug, Args)]
+#[command(group = source::an_image())]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) source: Source,
