@@ -151,7 +151,7 @@ fn compressed(from: impl std::io::Read) -> anyhow::Result<u64> {
 }
 
 /// Drivers that an image promises to have as modules: to reach a disk with the root, and after that.
-const DRIVERS_OF_DISKS: [&str; 10] = [
+const DRIVERS_OF_DISKS: [&str; 11] = [
     "virtio_blk",
     "virtio_scsi",
     "hv_vmbus",
@@ -162,14 +162,14 @@ const DRIVERS_OF_DISKS: [&str; 10] = [
     "ahci",
     "ata_piix",
     "sd_mod",
+    "sha256_ssse3",
 ];
-const DRIVERS_OF_THE_ROOT: [&str; 23] = [
+const DRIVERS_OF_THE_ROOT: [&str; 22] = [
     "virtio_net",
     "virtio_rng",
     "virtio_balloon",
     "ena",
     "gve",
-    "hv_vmbus",
     "hv_netvsc",
     "hv_utils",
     "pci_hyperv",

@@ -41,7 +41,7 @@ fn image() -> anyhow::Result<Image> {
 }
 
 /// Drivers that reach the disk with the root, and watchdogs.
-const DISKS: [(&str, &str); 34] = [
+const DISKS: [(&str, &str); 35] = [
     ("vmd", "NVMe behind Intel's volume management device"),
     ("nvme", "NVMe"),
     ("ahci", "SATA"),
@@ -75,6 +75,7 @@ const DISKS: [(&str, &str); 34] = [
     ("i6300esb", "watchdog of QEMU"),
     ("ipmi_si", "management controllers"),
     ("sd_mod", "every disk that speaks SCSI"),
+    ("sha256_ssse3", "verification by SHA instructions"),
     ("virtio_pci", "KVM"),
 ];
 

@@ -74,12 +74,14 @@ impl<'a> Catalogue<'a> {
         let loaded: Vec<Module> = already.iter().chain(&selection.always).cloned().collect();
         for word in &wanted.devices {
             let Some(name) = self.find(word)? else { continue };
-            let mut driver = self.driver(&name, &[], &loaded)?;
-            driver.aliases.retain(|alias| drivers::is_of_a_bus(alias));
-            if driver.aliases.is_empty() {
-                return Err(ModuleError::NoAlias { name });
+            let aliases = self.aliases(&name, wanted.only.get(word))?;
+            let mut loaded = loaded.clone();
+            for (bus, maker) in &wanted.buses {
+                if aliases.iter().all(|alias| drivers::bus(alias) == Some(bus)) {
+                    loaded.extend(self.resolve(std::slice::from_ref(maker), &loaded)?);
+                }
             }
-            selection.drivers.push(driver);
+            selection.drivers.push(Driver { aliases, ..self.driver(&name, &[], &loaded)? });
         }
         for (word, before) in &wanted.asked {
             let Some(name) = self.find(word)? else {
@@ -100,6 +102,20 @@ impl<'a> Catalogue<'a> {
         selection.firmware.sort();
         selection.firmware.dedup();
         Ok(selection)
+    }
+
+    /// The aliases by which devices ask for a module: all of its own, or those of them that are listed.
+    fn aliases(&self, name: &str, only: Option<&Vec<String>>) -> Result<Vec<String>, ModuleError> {
+        let mut aliases = self.info(&self.by_name[name])?.aliases.clone();
+        aliases.retain(|alias| drivers::bus(alias).is_some());
+        if let Some(only) = only {
+            if let Some(alias) = only.iter().find(|alias| !aliases.contains(alias)) {
+                let (name, alias, known) = (name.to_owned(), alias.clone(), aliases.join(", "));
+                return Err(ModuleError::OtherAlias { name, alias, known });
+            }
+            aliases.retain(|alias| only.contains(alias));
+        }
+        if aliases.is_empty() { Err(ModuleError::NoAlias { name: name.to_owned() }) } else { Ok(aliases) }
     }
 
     fn driver(&self, name: &str, before: &[String], loaded: &[Module]) -> Result<Driver, ModuleError> {
@@ -224,6 +240,10 @@ mod tests {
         add("a/isofs", "alias=iso9660\0alias=fs-iso9660\0depends=\0");
         add("b/squashfs", "depends=\0softdep=pre: lz4 absent post: late\0");
         add("b/lz4", "depends=built\0");
+        add("b/under", "depends=\0");
+        add("b/bus", "alias=acpi*:VMBUS:*\0depends=under\0");
+        add("b/synthetic", "alias=vmbus:1\0depends=bus\0");
+        add("b/both", "alias=vmbus:2\0alias=pci:v*\0alias=of:x\0depends=bus\0");
         let builtin: &[u8] = b"kernel/x/built.ko\nkernel/x/nvme.ko\n";
         tree.file("usr/lib/modules/6.1/modules.builtin", 0o644, builtin, Origin::Builder);
         tree
@@ -263,6 +283,22 @@ mod tests {
              module kernel/a/isofs.ko\nname iso9660\nname isofs\nneeds ?kernel/b/lz4.ko\n\
              module kernel/a/virtio-net.ko\nname virtio_net\nbuiltin built\n"
         );
+        // What makes a bus is there already for those that are on this bus alone.
+        let wanted: Wanted = toml::from_str(
+            "always = []\ndevices = [\"synthetic\", \"both\", \"bus\"]\nbuses = { vmbus = \"bus\" }\n\
+             [only]\nboth = [\"pci:v*\"]",
+        )
+        .unwrap();
+        let selection = catalogue.select(&wanted, &[]).unwrap();
+        assert_eq!(
+            selection.drivers_text(),
+            "module kernel/b/synthetic.ko\nalias vmbus:1\n\
+             module kernel/b/both.ko\nneeds kernel/b/under.ko\nneeds kernel/b/bus.ko\nalias pci:v*\n\
+             module kernel/b/bus.ko\nneeds kernel/b/under.ko\nalias acpi*:VMBUS:*\n"
+        );
+        let wanted = toml::from_str("always = []\ndevices = [\"both\"]\nonly = { both = [\"pci:w\"] }").unwrap();
+        let error = catalogue.select(&wanted, &[]).unwrap_err().to_string();
+        assert!(error.contains("module both has no alias pci:w: it has pci:v*, vmbus:2"), "{error}");
         // A device must be able to ask for what is listed for devices.
         let wanted = toml::from_str("always = []\ndevices = [\"isofs\"]").unwrap();
         let error = catalogue.select(&wanted, &[]).unwrap_err().to_string();

@@ -65,12 +65,13 @@ impl Selection {
     }
 }
 
-/// Whether an alias is of a bus whose devices the agent looks at: these are named in sysfs as in the alias. Others are of
+/// The bus of an alias, if it is one whose devices the agent looks at: these are named in sysfs as in the alias. Others are of
 /// device trees, or of what other modules make.
-pub(super) fn is_of_a_bus(alias: &str) -> bool {
+pub(super) fn bus(alias: &str) -> Option<&str> {
     const BUSES: [&str; 11] =
         ["acpi", "auxiliary", "cpu", "hid", "pci", "platform", "scsi", "usb", "virtio", "vmbus", "xen"];
-    alias.split_once(':').is_some_and(|(bus, _)| BUSES.contains(&bus.trim_end_matches('*')))
+    let bus = alias.split_once(':')?.0.trim_end_matches('*');
+    BUSES.contains(&bus).then_some(bus)
 }
 
 #[cfg(test)]
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn buses_are_told_from_other_aliases() {
         let of_buses = ["pci:v*", "acpi*:VMBUS:*", "scsi:t-0x00*", "auxiliary:mlx4_core.eth", "cpu:type:x86,ven*fam*"];
-        assert!(of_buses.iter().all(|alias| is_of_a_bus(alias)));
-        assert!(!["of:N*T*Cqemu", "fs-vfat", "block-major-7-*"].iter().any(|alias| is_of_a_bus(alias)));
+        assert_eq!(of_buses.map(bus).map(Option::unwrap), ["pci", "acpi", "scsi", "auxiliary", "cpu"]);
+        assert!(["of:N*T*Cqemu", "fs-vfat", "block-major-7-*"].iter().all(|alias| bus(alias).is_none()));
     }
 }

@@ -28,6 +28,13 @@ pub struct Wanted {
     /// Loaded when node asks for them by name, each with modules that it likes to have before it.
     #[serde(default)]
     pub asked: BTreeMap<String, Vec<String>>,
+    /// Buses, each with the module that makes it. The file system before has loaded that where the bus is, so what drives
+    /// devices of this bus only has it there already, and this file system has it no second time.
+    #[serde(default)]
+    pub buses: BTreeMap<String, String>,
+    /// Modules of `devices` that are loaded for some of their aliases only.
+    #[serde(default)]
+    pub only: BTreeMap<String, Vec<String>>,
 }
 
 impl ModuleLists {
@@ -52,6 +59,11 @@ mod tests {
             assert!(lists.initramfs.always.iter().any(|m| m == "squashfs"));
             assert!(lists.initramfs.asked.contains_key("loop"), "a root in the initramfs is mounted through it");
             assert!(lists.initramfs.asked.contains_key("dm-verity"), "a root on a disk is mounted through it");
+            let first = &lists.initramfs;
+            assert!(first.buses.is_empty() && lists.root.buses.values().all(|maker| first.devices.contains(maker)));
+            for wanted in [first, &lists.root] {
+                assert!(wanted.only.keys().all(|name| wanted.devices.contains(name)));
+            }
         }
         assert_eq!(parse("cloud").root.asked, parse("metal").root.asked, "what node asks for, each profile has");
         assert!(ModuleLists::parse("m", "initrd = []\n").unwrap_err().to_string().contains("m:1:1: unknown field"));

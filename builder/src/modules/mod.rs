@@ -67,6 +67,16 @@ pub enum ModuleError {
         /// The module.
         name: String,
     },
+    /// It has no such alias.
+    #[error("module {name} has no alias {alias}: it has {known}")]
+    OtherAlias {
+        /// The module.
+        name: String,
+        /// What is listed.
+        alias: String,
+        /// What it has.
+        known: String,
+    },
     /// A module needs one that the kernel does not have.
     #[error("module {by} depends on {name}, which is neither built in nor in the package")]
     Dependency {

@@ -178,8 +178,9 @@ fn kernel(profile: Profile) -> String {
 
 fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
     let lists = ModuleLists::parse("m", embedded::module_list(profile.as_str()).unwrap()).unwrap();
-    let module =
-        fixture::xz(&fixture::kernel_module("license=GPL\0alias=pci:v*\0depends=\0firmware=maker/firmware-bnx2.fw\0"));
+    let module = fixture::xz(&fixture::kernel_module(
+        "license=GPL\0alias=pci:v*\0alias=cpu:type:x86,ven*fam*mod*:feature:*013D*\0depends=\0firmware=maker/firmware-bnx2.fw\0",
+    ));
     let lists = [lists.initramfs, lists.root];
     let names = lists.iter().flat_map(|wanted| {
         let asked = wanted.asked.iter().flat_map(|(name, before)| before.iter().chain([name]));

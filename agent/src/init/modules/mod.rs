@@ -211,11 +211,12 @@ impl Loader {
     }
 }
 
-/// What the devices of these buses say of themselves, each text once.
+/// What the devices of these buses say of themselves, each text once. Processors say it all together, in the folder above them.
 fn modaliases(sys: &Path, buses: &[&str]) -> Vec<String> {
     let devices = buses.iter().filter_map(|bus| fs::read_dir(sys.join("bus").join(bus).join("devices")).ok());
-    let texts =
-        devices.flatten().flatten().filter_map(|device| fs::read_to_string(device.path().join("modalias")).ok());
+    let places = devices.flatten().flatten().map(|device| device.path());
+    let places = places.chain(buses.contains(&"cpu").then(|| sys.join("devices/system/cpu")));
+    let texts = places.filter_map(|place| fs::read_to_string(place.join("modalias")).ok());
     let mut modaliases: Vec<String> = texts.map(|text| text.trim_end().to_owned()).collect();
     modaliases.sort_unstable();
     modaliases.dedup();

@@ -118,6 +118,27 @@ fn a_device_that_appears_gets_its_driver() {
     assert_eq!(loaded(), ["ena", "hv_vmbus"]);
 }
 
+/// `/sys/devices/system/cpu/modalias` of an Intel Xeon (family 6, model A7), a guest of KVM.
+const XEON: &str = include_str!("tests/cpu-xeon.modalias");
+/// The same of `-cpu max` of QEMU 7.2, emulated: vectors, and no SHA instructions.
+const EMULATED: &str = include_str!("tests/cpu-emulated.modalias");
+
+#[test]
+fn only_processors_with_sha_instructions_get_their_sha256() {
+    const LIST: &str = "module k/sha256-ssse3.ko\nalias cpu:type:x86,ven*fam*mod*:feature:*013D*\n";
+    // What the module would be loaded for by itself: AVX2.
+    const ALL: &str = "module k/sha256-ssse3.ko\nalias cpu:type:x86,ven*fam*mod*:feature:*0125*\n";
+    for (processor, list, want) in [(XEON, LIST, 1), (EMULATED, LIST, 0), (EMULATED, ALL, 1), (XEON, DRIVERS, 0)] {
+        let (dir, mut loader, sys) = machine();
+        fs::write(dir.path().join(paths::DRIVERS_LIST.trim_start_matches('/')), list).unwrap();
+        fs::create_dir_all(sys.join("devices/system/cpu")).unwrap();
+        fs::write(sys.join("devices/system/cpu/modalias"), processor).unwrap();
+        // Processors have no file of this name of their own.
+        fs::create_dir_all(sys.join("bus/cpu/devices/cpu0")).unwrap();
+        assert_eq!(loader.present(&sys).unwrap(), want, "{list}");
+    }
+}
+
 #[test]
 fn only_what_the_list_offers_is_loaded_by_name() {
     let (_dir, mut loader, _) = machine();
