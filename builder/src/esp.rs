@@ -57,7 +57,7 @@ pub fn build(size: u64, id: u32, loaders: &Loaders<'_>, system: &System<'_>) -> 
         File::new(slots::LOADER_CONF, config::LOADER.as_bytes()),
         File::new(&entry, uki),
     ];
-    let (configuration, slot) = (config::syslinux(Slot::A), config::slot(Slot::A, cmdline));
+    let (configuration, slot) = (config::syslinux(Slot::A, cmdline), config::slot(Slot::A, cmdline));
     // Long enough for any answer, and right: an empty command fits.
     let record = boot_once::vector("").unwrap_or([0; boot_once::SIZE]);
     let with_record = loaders.syslinux.map(|(parts, _)| [&parts.loader[..], &record].concat());

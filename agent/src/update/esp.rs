@@ -143,7 +143,11 @@ impl Esp {
     /// # Errors
     /// When the configuration cannot be replaced.
     pub fn set_default(&self, slot: Slot) -> Result<(), EspError> {
-        if self.has_syslinux() { self.replace(slots::SYSLINUX_CFG, &config::syslinux(slot)) } else { Ok(()) }
+        if !self.has_syslinux() {
+            return Ok(());
+        }
+        let cmdline = fs::read_to_string(self.path(slot.syslinux_cfg())).unwrap_or_default();
+        self.replace(slots::SYSLINUX_CFG, &config::syslinux(slot, &cmdline))
     }
 
     /// Has syslinux boot something else once; nothing, when the command is empty. Written in place, and only when it is not there yet:
@@ -186,10 +190,10 @@ pub(super) fn fixture(dir: &std::path::Path) -> Esp {
     };
     write("EFI/Linux/steppe-0000000001-a.efi", b"first uki");
     write(slots::LOADER_CONF, config::LOADER.as_bytes());
-    write(slots::SYSLINUX_CFG, config::syslinux(Slot::A).as_bytes());
+    write(slots::SYSLINUX_CFG, config::syslinux(Slot::A, "").as_bytes());
     write(Slot::A.kernel(), b"first kernel");
     write(Slot::A.initrd(), b"first initramfs");
-    write(Slot::A.syslinux_cfg(), config::slot(Slot::A, "roothash=1").as_bytes());
+    write(Slot::A.syslinux_cfg(), config::slot(Slot::A, "console=ttyS1,57600 roothash=1").as_bytes());
     write(Slot::B.syslinux_cfg(), config::EMPTY_SLOT.as_bytes());
     write(slots::LDLINUX_SYS, &[&[0x90; 5000][..], &boot_once::vector("").unwrap()].concat());
     esp
@@ -232,6 +236,7 @@ mod tests {
         assert_eq!(choice::next(&esp.entries().unwrap()).unwrap().to_string(), "steppe-0000000003-a.efi");
         let text = fs::read_to_string(dir.path().join(slots::SYSLINUX_CFG)).unwrap();
         assert_eq!(config::default_of(&text), Some(Slot::A));
+        assert!(text.starts_with("SERIAL 1 57600\n"), "the port of the slot's own kernel: {text}");
     }
 
     #[test]

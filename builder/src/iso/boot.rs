@@ -1,5 +1,7 @@
 //! What makes a medium boot: the catalogue, the table in isolinux, and the first sector of a stick.
 
+use agent::slots::config;
+
 /// Sectors of a CD, and of disks.
 const SECTOR: usize = 2048;
 const BLOCK: u32 = 512;
@@ -59,11 +61,13 @@ pub(super) fn with_table(isolinux: &[u8], at: u32) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What isolinux reads. As on disks, there is no prompt; what it says goes to the screen and to the first serial port.
+/// What isolinux reads. As on disks, there is no prompt; what it says goes to the screen and to the kernel's serial
+/// port.
 pub(super) fn configuration(cmdline: &str) -> String {
     let cmdline = cmdline.split_whitespace().collect::<Vec<_>>().join(" ");
+    let serial = config::serial(&cmdline);
     format!(
-        "SERIAL 0 115200\nDEFAULT steppe\nPROMPT 0\nNOESCAPE 1\nLABEL steppe\nLINUX /boot/vmlinuz\nINITRD /boot/initrd\nAPPEND {cmdline}\n"
+        "{serial}DEFAULT steppe\nPROMPT 0\nNOESCAPE 1\nLABEL steppe\nLINUX /boot/vmlinuz\nINITRD /boot/initrd\nAPPEND {cmdline}\n"
     )
 }
 
