@@ -99,7 +99,7 @@ audit:
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check advisories
 
-audit-kernel: deps-test image
+audit-kernel: deps-test image image-metal
 	@command -v kernel-hardening-checker >/dev/null || { echo "missing: kernel-hardening-checker. Install: pipx install kernel-hardening-checker" >&2; exit 1; }
 	STEPPE_IMAGES=$(abspath $(OUT)) cargo run --locked --quiet -p tests --bin audit-kernel
 

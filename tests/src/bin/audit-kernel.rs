@@ -10,7 +10,7 @@ use std::{
 
 use agent::{facts::Role, init::sysctl};
 use anyhow::{Context as _, ensure};
-use builder::{cache::Cache, deb::Deb};
+use builder::{cache::Cache, deb::Deb, manifest::Manifest, recipe::Profile};
 use serde::Deserialize;
 use tests::images::Image;
 
@@ -27,6 +27,7 @@ struct Exceptions {
 #[serde(deny_unknown_fields)]
 struct Exception {
     role: Option<Role>,
+    profile: Option<Profile>,
     why: String,
     options: Vec<String>,
 }
@@ -42,16 +43,17 @@ struct Check {
 
 fn main() -> ExitCode {
     let mut sound = true;
-    for role in [Role::Server, Role::Client] {
-        match audit(role) {
+    // A client for metal has the kernel of the one and the arguments of the other.
+    for (role, profile) in [(Role::Server, Profile::Cloud), (Role::Client, Profile::Cloud), (Role::Server, Profile::Metal)] {
+        match audit(role, profile) {
             Ok(complaints) => {
                 sound &= complaints.is_empty();
                 for complaint in complaints {
-                    println!("{role}: {complaint}");
+                    println!("{role}, {profile}: {complaint}");
                 }
             }
             Err(why) => {
-                eprintln!("failed to audit the {role} image: {why:#}");
+                eprintln!("failed to audit the {role} image for {profile}: {why:#}");
                 sound = false;
             }
         }
@@ -60,16 +62,18 @@ fn main() -> ExitCode {
 }
 
 /// What does not agree.
-fn audit(role: Role) -> anyhow::Result<Vec<String>> {
+fn audit(role: Role, profile: Profile) -> anyhow::Result<Vec<String>> {
     let table: Exceptions = toml::from_str(EXCEPTIONS).context("images/kernel-hardening.toml")?;
     ensure!(table.exception.iter().all(|exception| !exception.why.is_empty()), "an exception has no reason");
-    let mine = table.exception.iter().filter(|exception| exception.role.is_none_or(|only| only == role));
+    let mine = table.exception.iter().filter(|exception| {
+        exception.role.is_none_or(|only| only == role) && exception.profile.is_none_or(|only| only == profile)
+    });
     let excused: BTreeSet<&str> = mine.flat_map(|exception| exception.options.iter().map(String::as_str)).collect();
 
-    let checks = check(role)?;
+    let checks = check(&Image::find_for(role, profile)?)?;
     let passed = checks.iter().filter(|check| check.check_result_bool).count();
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.check_result_bool).collect();
-    println!("{role}: {passed} checks passed, {} did not, {} exceptions", failed.len(), excused.len());
+    println!("{role}, {profile}: {passed} checks passed, {} did not, {} exceptions", failed.len(), excused.len());
     let names: BTreeSet<&str> = failed.iter().map(|check| check.option_name.as_str()).collect();
     let new = failed.iter().filter(|check| !excused.contains(check.option_name.as_str()));
     let new = new.map(|c| format!("{}: wanted {}, {}", c.option_name, c.desired_val, c.check_result));
@@ -77,17 +81,16 @@ fn audit(role: Role) -> anyhow::Result<Vec<String>> {
     Ok(new.chain(gone).collect())
 }
 
-fn check(role: Role) -> anyhow::Result<Vec<Check>> {
-    let image = Image::find(role)?;
+fn check(image: &Image) -> anyhow::Result<Vec<Check>> {
     let manifest = image.manifest();
     let scratch = tempfile::tempdir().context("failed to make a directory")?;
     let file = |name: &str, bytes: &[u8]| {
         let path = scratch.path().join(name);
         fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display())).map(|()| path)
     };
-    let config = file("config", &kernel_config(&manifest.kernel, role)?)?;
+    let config = file("config", &kernel_config(manifest)?)?;
     let cmdline = file("cmdline", manifest.cmdline.as_bytes())?;
-    let settings = file("sysctl", settings(&image)?.as_bytes())?;
+    let settings = file("sysctl", settings(image)?.as_bytes())?;
     let mut command = Command::new(CHECKER);
     command.arg("-c").arg(&config).arg("-l").arg(&cmdline).arg("-s").arg(&settings).args(["-m", "json"]);
     let output = command.output().with_context(|| format!("failed to run {CHECKER}"))?;
@@ -97,9 +100,9 @@ fn check(role: Role) -> anyhow::Result<Vec<Check>> {
 }
 
 /// The configuration that the kernel of the image was built with, from its package in the cache.
-fn kernel_config(release: &str, role: Role) -> anyhow::Result<Vec<u8>> {
-    let image = Image::find(role)?;
-    let package = image.manifest().packages.iter().find(|package| package.name.ends_with(release));
+fn kernel_config(manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    let release = manifest.kernel.as_str();
+    let package = manifest.packages.iter().find(|package| package.name == format!("linux-image-{release}"));
     let package = package.with_context(|| format!("no package of the image is of the kernel {release}"))?;
     let cache = Cache::default_folder().context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
     let deb = Cache::open(Path::new(&cache), || ())?.package(package.sha256);
