@@ -83,6 +83,13 @@ pub struct NomadFacts {
     pub sha256: String,
 }
 
+/// The profile of an image or update from before there were others.
+pub const FIRST_PROFILE: &str = "cloud";
+
+fn cloud() -> String {
+    FIRST_PROFILE.to_owned()
+}
+
 /// What an image says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +105,9 @@ pub struct ImageFacts {
     pub image_version: Option<String>,
     /// The image's promise.
     pub role: Role,
+    /// The machines that it is for: `cloud` or `metal`.
+    #[serde(default = "cloud")]
+    pub profile: String,
     /// `x86_64`.
     pub architecture: String,
     /// Kernel release, as `uname -r` prints it.
@@ -178,6 +188,7 @@ mod tests {
             version: "0.1.0".into(),
             image_version: None,
             role: Role::Server,
+            profile: "metal".into(),
             architecture: "x86_64".into(),
             kernel: "6.12.1-cloud".into(),
             nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::StandIn, sha256: "00".into() },
@@ -192,6 +203,8 @@ mod tests {
         let text = serde_json::to_string(&facts()).unwrap();
         assert!(text.contains("\"stand-in\""));
         assert_eq!(ImageFacts::parse(&text).unwrap(), facts());
+        let older = text.replace("\"profile\":\"metal\",", "");
+        assert_eq!(ImageFacts::parse(&older).unwrap().profile, "cloud");
     }
 
     #[test]

@@ -37,9 +37,9 @@ pub fn of(update: &[u8], file: &str) -> Result<Channel, UpdateError> {
     if rest != [0; 2 * BLOCK] {
         return Err(UpdateError::End);
     }
-    let Manifest { role, architecture, version, .. } = Manifest::parse(&text)?;
+    let Manifest { role, profile, architecture, version, .. } = Manifest::parse(&text)?;
     let (size, sha256) = (update.len() as u64, *Digest::of(update).bytes());
-    let channel = Channel { role, architecture, version, file: file.to_owned(), size, sha256 };
+    let channel = Channel { role, profile, architecture, version, file: file.to_owned(), size, sha256 };
     // Whether nodes take it.
     Channel::parse(channel.to_json().as_bytes()).map_err(UpdateError::Channel)
 }
@@ -70,6 +70,7 @@ mod tests {
         let key = update::read_key(&path).unwrap();
         let manifest = Manifest {
             role: Role::Client,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "2.1".parse().unwrap(),
             root_hash: [3; 32],

@@ -222,6 +222,7 @@ mod tests {
     fn unsigned() -> Vec<u8> {
         let manifest = Manifest {
             role: Role::Client,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "2.1".parse().unwrap(),
             root_hash: [3; 32],

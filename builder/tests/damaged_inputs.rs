@@ -90,6 +90,7 @@ fn update_file() -> Vec<u8> {
     let parts: update::Parts<'_> = [&image, b"vmlinuz", b"initrd", &root, &hashes.bytes];
     let manifest = UpdateManifest {
         role: Role::Server,
+        profile: "cloud".into(),
         architecture: "x86_64".into(),
         version: "2.1".parse().unwrap(),
         root_hash: *hashes.root_hash.bytes(),

@@ -193,6 +193,7 @@ fn updates() {
     let parts: update::Parts<'_> = [&image, b"vmlinuz", b"initrd", &root, &hashes.bytes];
     let manifest = UpdateManifest {
         role: Role::Server,
+        profile: "cloud".into(),
         architecture: "x86_64".into(),
         version: "2.1".parse().unwrap(),
         root_hash: *hashes.root_hash.bytes(),

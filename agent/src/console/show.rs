@@ -141,6 +141,7 @@ mod tests {
             version: "0.1.0".into(),
             image_version: None,
             role: Role::Server,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             kernel: "6.12".into(),
             nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::Release, sha256: "00".into() },

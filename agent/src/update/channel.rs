@@ -1,12 +1,12 @@
 //! The channel file: which update nodes that follow it take. It is signed as updates are, in a file beside it.
 //!
-//! JSON: `{"channel": 1, "role": "server", "architecture": "x86_64", "version": "1.2.3", "file": "1.2.3.update", "size": 1234,
-//! "sha256": "..."}`.
+//! JSON: `{"channel": 1, "role": "server", "profile": "cloud", "architecture": "x86_64", "version": "1.2.3", "file": "1.2.3.update",
+//! "size": 1234, "sha256": "..."}`.
 
 use serde_json::{Value, json};
 
 use super::{
-    manifest::{hex, unhex},
+    manifest::{hex, profile, unhex},
     record::{Outcome, Record},
     version::Version,
 };
@@ -28,6 +28,8 @@ const LARGEST: u64 = 8 << 30;
 pub struct Channel {
     /// The role of the image.
     pub role: Role,
+    /// The machines that it is for; without a word, `cloud`.
+    pub profile: String,
     /// `x86_64`.
     pub architecture: String,
     /// The version of the image.
@@ -58,9 +60,9 @@ pub enum ChannelError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// For other machines.
-    #[error("the channel is for {what} {theirs}, this node is {what} {own}")]
+    #[error("the channel is for {what} {theirs}, this node is {what} {own}: follow one for {own}")]
     Other {
-        /// Role or architecture.
+        /// Role, profile or architecture.
         what: &'static str,
         /// The channel's.
         theirs: String,
@@ -106,6 +108,7 @@ impl Channel {
         let size = value.get("size").and_then(Value::as_u64).filter(|size| (1..=LARGEST).contains(size));
         Ok(Self {
             role: text("role")?.parse().map_err(|_| ChannelError::Key("role"))?,
+            profile: profile(&value).ok_or(ChannelError::Key("profile"))?,
             architecture: text("architecture")?.to_owned(),
             version: text("version")?.parse().map_err(|_| ChannelError::Key("version"))?,
             file: file.to_owned(),
@@ -120,6 +123,7 @@ impl Channel {
         let value = json!({
             "channel": FORMAT,
             "role": self.role.as_str(),
+            "profile": self.profile,
             "architecture": self.architecture,
             "version": self.version.to_string(),
             "file": self.file,
@@ -144,23 +148,26 @@ impl Channel {
         format!("{}/{}", &plain[..folder], self.file.trim_start_matches('/'))
     }
 
-    /// Whether a node takes the update: one of this role, architecture and version, whose last update ended as `last` says.
+    /// Whether a node takes the update: one of this role, profile, architecture and version, whose last update ended as `last` says.
     ///
     /// # Errors
     /// When it never will. An update to the version that runs is no error, and not taken.
     pub fn is_news(
         &self,
         role: Role,
+        profile: &str,
         architecture: &str,
         own: &Version,
         last: Option<&Record>,
     ) -> Result<bool, Refusal> {
-        let other = |what, theirs: &str, own: &str| Refusal::Other { what, theirs: theirs.into(), own: own.into() };
-        if self.role != role {
-            return Err(other("role", self.role.as_str(), role.as_str()));
-        }
-        if self.architecture != architecture {
-            return Err(other("architecture", &self.architecture, architecture));
+        for (what, theirs, own) in [
+            ("role", self.role.as_str(), role.as_str()),
+            ("profile", &self.profile, profile),
+            ("architecture", &self.architecture, architecture),
+        ] {
+            if theirs != own {
+                return Err(Refusal::Other { what, theirs: theirs.into(), own: own.into() });
+            }
         }
         if self.version < *own {
             return Err(Refusal::Older { theirs: self.version.clone(), own: own.clone() });
@@ -185,6 +192,7 @@ mod tests {
     fn channel() -> Channel {
         Channel {
             role: Role::Server,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "1.2.3".parse().unwrap(),
             file: "server-1.2.3.update".into(),
@@ -199,14 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_without_a_profile_is_for_the_cloud() {
+        let mut value: Value = serde_json::from_str(&channel().to_json()).unwrap();
+        value.as_object_mut().unwrap().remove("profile");
+        assert_eq!(Channel::parse(value.to_string().as_bytes()).unwrap(), channel());
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
         let whole: Value = serde_json::from_str(&channel().to_json()).unwrap();
-        for key in ["channel", "role", "architecture", "version", "file", "size", "sha256"] {
+        for key in ["channel", "role", "profile", "architecture", "version", "file", "size", "sha256"] {
             for other in [None, Some(json!(true)), Some(json!("line\nbreak"))] {
                 let mut value = whole.clone();
                 let object = value.as_object_mut().unwrap();
                 match other {
                     Some(Value::String(_)) if key == "architecture" => continue,
+                    Some(Value::String(_)) | None if key == "profile" => continue,
                     Some(other) => drop(object.insert(key.into(), other)),
                     None => drop(object.remove(key)),
                 }
@@ -242,7 +258,8 @@ mod tests {
     #[test]
     fn only_what_is_newer_and_not_proven_bad_is_taken() {
         let version = |text: &str| text.parse::<Version>().unwrap();
-        let judge = |own: &str, last: Option<&Record>| channel().is_news(Role::Server, "x86_64", &version(own), last);
+        let judge =
+            |own: &str, last: Option<&Record>| channel().is_news(Role::Server, "cloud", "x86_64", &version(own), last);
         let failed =
             |v: &str| Record { outcome: Outcome::Failed, why: "no leader".into(), ..Record::new(version(v), Slot::B) };
         assert_eq!(judge("1.2", None), Ok(true));
@@ -251,9 +268,14 @@ mod tests {
         assert_eq!(judge("1.2", Some(&failed("1.2.2"))), Ok(true));
         let why = judge("1.2", Some(&failed("1.2.3"))).unwrap_err().to_string();
         assert!(why.contains("not tried again") && why.contains("no leader"), "{why}");
-        let why = channel().is_news(Role::Client, "x86_64", &version("1"), None).unwrap_err().to_string();
-        assert_eq!(why, "the channel is for role server, this node is role client");
-        assert!(channel().is_news(Role::Server, "aarch64", &version("1"), None).is_err());
+        let other = |role, profile, architecture| {
+            channel().is_news(role, profile, architecture, &version("1"), None).unwrap_err().to_string()
+        };
+        let why = other(Role::Client, "cloud", "x86_64");
+        assert_eq!(why, "the channel is for role server, this node is role client: follow one for client");
+        let why = other(Role::Server, "metal", "x86_64");
+        assert_eq!(why, "the channel is for profile cloud, this node is profile metal: follow one for metal");
+        assert!(other(Role::Server, "cloud", "aarch64").contains("architecture x86_64"));
     }
 
     proptest! {

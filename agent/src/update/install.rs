@@ -37,6 +37,8 @@ pub struct Own {
     pub key: String,
     /// The role of the running image.
     pub role: Role,
+    /// The machines that it is for.
+    pub profile: String,
     /// `x86_64`.
     pub architecture: String,
     /// The version of the running image.
@@ -73,9 +75,9 @@ pub enum UpdateError {
         wanted: &'static str,
     },
     /// For other machines.
-    #[error("the update is for {what} {theirs}, this node is {what} {own}")]
+    #[error("the update is for {what} {theirs}, this node is {what} {own}: build and sign one for {own}")]
     Other {
-        /// Role or architecture.
+        /// Role, profile or architecture.
         what: &'static str,
         /// The update's.
         theirs: String,
@@ -340,6 +342,7 @@ impl Own {
     fn accepts(&self, manifest: &Manifest) -> Result<(), UpdateError> {
         let pairs = [
             ("role", manifest.role.as_str(), self.role.as_str()),
+            ("profile", manifest.profile.as_str(), self.profile.as_str()),
             ("architecture", manifest.architecture.as_str(), self.architecture.as_str()),
         ];
         for (what, theirs, own) in pairs {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::version::Version;
-use crate::facts::Role;
+use crate::facts::{FIRST_PROFILE, Role};
 
 /// The members behind `update.json` and its signature, in their order.
 pub const PARTS: [&str; 5] = ["uki.efi", "vmlinuz", "initrd", "root.squashfs", "root.verity"];
@@ -32,6 +32,8 @@ pub struct Part {
 pub struct Manifest {
     /// The role of the image.
     pub role: Role,
+    /// The machines that it is for. An update without a word of it is from before there was another than `cloud`.
+    pub profile: String,
     /// `x86_64`.
     pub architecture: String,
     /// The version of the image.
@@ -83,6 +85,7 @@ impl Manifest {
         }
         Ok(Self {
             role: text("role")?.parse().map_err(|_| ManifestError::Key("role"))?,
+            profile: profile(&value).ok_or(ManifestError::Key("profile"))?,
             architecture: text("architecture")?.to_owned(),
             version: text("version")?.parse().map_err(|_| ManifestError::Key("version"))?,
             root_hash: unhex(text("root_hash")?).ok_or(ManifestError::Key("root_hash"))?,
@@ -102,6 +105,7 @@ impl Manifest {
         let value = json!({
             "format": FORMAT,
             "role": self.role.as_str(),
+            "profile": self.profile,
             "architecture": self.architecture,
             "version": self.version.to_string(),
             "root_hash": hex(&self.root_hash),
@@ -110,6 +114,11 @@ impl Manifest {
         });
         format!("{value:#}\n")
     }
+}
+
+/// The profile that an update or channel says; nothing when what it says is none.
+pub(super) fn profile(value: &Value) -> Option<String> {
+    value.get("profile").map_or(Some(FIRST_PROFILE), Value::as_str).map(str::to_owned)
 }
 
 /// Lower-case hexadecimal digits.
@@ -147,6 +156,7 @@ pub(super) mod tests {
         }
         Manifest {
             role: Role::Server,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "1.2.3".parse().unwrap(),
             root_hash,
@@ -162,14 +172,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_update_without_a_profile_is_for_the_cloud() {
+        let metal = Manifest { profile: "metal".into(), ..manifest() };
+        assert_eq!(Manifest::parse(metal.to_json().as_bytes()).unwrap(), metal);
+        let mut value: Value = serde_json::from_str(&metal.to_json()).unwrap();
+        value.as_object_mut().unwrap().remove("profile");
+        assert_eq!(Manifest::parse(value.to_string().as_bytes()).unwrap(), manifest());
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
         let whole: Value = serde_json::from_str(&manifest().to_json()).unwrap();
-        for key in ["format", "role", "architecture", "version", "root_hash", "cmdline"] {
+        for key in ["format", "role", "profile", "architecture", "version", "root_hash", "cmdline"] {
             for other in [None, Some(json!(true)), Some(json!("line\nbreak"))] {
                 let mut value = whole.clone();
                 let object = value.as_object_mut().unwrap();
                 match other {
                     Some(_) if key == "architecture" => continue,
+                    Some(Value::String(_)) | None if key == "profile" => continue,
                     Some(other) => drop(object.insert(key.into(), other)),
                     None => drop(object.remove(key)),
                 }

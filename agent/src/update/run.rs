@@ -140,7 +140,8 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
         version
     });
     let slot = place.running.other();
-    let own = Own { key, role: facts.role, architecture: facts.architecture, version, older, named, root };
+    let ImageFacts { role, profile, architecture, .. } = facts;
+    let own = Own { key, role, profile, architecture, version, older, named, root };
     let medium = Medium::open(&disk)?;
     // Before the steps that make it boot: a trial has to know what it tries, whenever the power fails.
     let mut record = None;

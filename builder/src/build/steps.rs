@@ -173,6 +173,7 @@ impl Build<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             image_version: self.request.recipe.version.clone(),
             role: recipe.role,
+            profile: recipe.profile.to_string(),
             architecture: "x86_64".to_owned(),
             kernel: kernel.release.clone(),
             nomad: NomadFacts {

@@ -208,6 +208,7 @@ fn update_file(uki: &[u8], made: &Made<'_>, cmdline: &str) -> Result<Vec<u8>> {
     let parts: update::Parts<'_> = [uki, &made.kernel.image, made.initrd, &root, &made.tree.bytes];
     let manifest = Manifest {
         role: made.facts.role,
+        profile: made.facts.profile.clone(),
         architecture: made.facts.architecture.clone(),
         version: made.facts.image_version().parse().context("failed to read the image's version")?,
         root_hash: *made.tree.root_hash.bytes(),

@@ -16,6 +16,7 @@ pub fn differences(image: &Image, manifest: &Manifest) -> Vec<String> {
     };
     if let Some(facts) = &image.facts {
         same("role", facts.role.as_str(), manifest.role.as_str());
+        same("profile", &facts.profile, manifest.profile.as_str());
         same("name", &facts.name, &manifest.name);
         same("version of Steppe", &facts.version, &manifest.version);
         same("kernel", &facts.kernel, &manifest.kernel);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent::facts::NomadSource;
+use agent::facts::{ImageFacts, NomadSource};
 use serde_json::{Value, json};
 
 use super::{Image, Subject, against, map};
@@ -69,12 +69,17 @@ fn disk(out: &mut String, image: &Image, width: usize) {
         out.push('\n');
     }
     if let Some(update) = &image.update {
-        line(out, "update", &format!("{} {} for {}", update.role, update.version, update.architecture));
+        line(
+            out,
+            "update",
+            &format!("{} {} for {}, {}", update.role, update.version, update.profile, update.architecture),
+        );
         line(out, "signature", update.signature.text());
     }
     if let Some(facts) = &image.facts {
         let own = facts.image_version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-        line(out, "image", &format!("{}{own}, role {}, Steppe {}", facts.name, facts.role, facts.version));
+        let ImageFacts { name, role, profile, version, .. } = facts;
+        line(out, "image", &format!("{name}{own}, role {role}, profile {profile}, Steppe {version}"));
         line(out, "kernel", &facts.kernel);
         let from = match facts.nomad.source {
             NomadSource::Path => "as named to the builder",

@@ -24,6 +24,8 @@ use crate::content::Digest;
 pub struct Update {
     /// The role of the nodes that take it.
     pub role: String,
+    /// The machines that it is for.
+    pub profile: String,
     /// Their architecture.
     pub architecture: String,
     /// Its version.
@@ -145,6 +147,7 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
     };
     image.update = Some(Update {
         role: manifest.role.to_string(),
+        profile: manifest.profile.clone(),
         architecture: manifest.architecture.clone(),
         version: manifest.version.to_string(),
         root_hash: Digest::from_bytes(manifest.root_hash),

@@ -44,7 +44,9 @@ struct Check {
 fn main() -> ExitCode {
     let mut sound = true;
     // A client for metal has the kernel of the one and the arguments of the other.
-    for (role, profile) in [(Role::Server, Profile::Cloud), (Role::Client, Profile::Cloud), (Role::Server, Profile::Metal)] {
+    for (role, profile) in
+        [(Role::Server, Profile::Cloud), (Role::Client, Profile::Cloud), (Role::Server, Profile::Metal)]
+    {
         match audit(role, profile) {
             Ok(complaints) => {
                 sound &= complaints.is_empty();

@@ -94,6 +94,8 @@ impl Board {
 pub struct Own {
     /// The image's role.
     pub role: Role,
+    /// The machines that it is for.
+    pub profile: String,
     /// `x86_64`.
     pub architecture: String,
     /// The image's version.
@@ -325,11 +327,11 @@ impl Follower {
     }
 
     fn judge(&self, text: &[u8], signature: &[u8], record: Option<&Record>) -> Result<Channel, String> {
-        let Own { role, architecture, version, key } = &self.own;
+        let Own { role, profile, architecture, version, key } = &self.own;
         signature::verify(key, text, &String::from_utf8_lossy(signature))
             .map_err(|why| format!("the channel is refused: {why}"))?;
         let channel = Channel::parse(text).map_err(|why| why.to_string())?;
-        channel.is_news(*role, architecture, version, record).map_err(|why| why.to_string())?;
+        channel.is_news(*role, profile, architecture, version, record).map_err(|why| why.to_string())?;
         Ok(channel)
     }
 

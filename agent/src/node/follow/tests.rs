@@ -195,7 +195,8 @@ impl Scene {
             drain: Duration::from_secs(60),
         };
         let key = signer.pk.to_box().unwrap().to_string();
-        let own = Own { role, architecture: "x86_64".into(), version: "1.0".parse().unwrap(), key };
+        let own =
+            Own { role, profile: "cloud".into(), architecture: "x86_64".into(), version: "1.0".parse().unwrap(), key };
         Follower::new(Some(follow), own, local, "me".into(), Arc::default(), shared)
     }
 
@@ -203,6 +204,7 @@ impl Scene {
     fn offer(&mut self, version: &str) {
         let channel = Channel {
             role: self.follower.own.role,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: version.parse().unwrap(),
             file: "x.update".into(),
@@ -255,6 +257,7 @@ impl Scene {
         let own = &self.follower.own;
         let own = Own {
             version: own.version.clone(),
+            profile: own.profile.clone(),
             architecture: own.architecture.clone(),
             key: own.key.clone(),
             role: own.role,

@@ -4,6 +4,7 @@ use std::{sync::Arc, thread};
 
 use super::Steward;
 use crate::{
+    facts::ImageFacts,
     node::{
         follow::{Board, Follower, Local, Own},
         userdata::Plan,
@@ -21,7 +22,8 @@ impl Steward {
         let own = key.ok_or_else(|| "this image takes no updates: its recipe has no [update] key".to_owned());
         let own = own.and_then(|key| {
             let version = self.facts.image_version().parse().map_err(|why| format!("this image: {why}"))?;
-            Ok(Own { role: self.facts.role, architecture: self.facts.architecture.clone(), version, key })
+            let ImageFacts { role, profile, architecture, .. } = &self.facts;
+            Ok(Own { role: *role, profile: profile.clone(), architecture: architecture.clone(), version, key })
         });
         let own = match own {
             Ok(own) => own,

@@ -123,6 +123,7 @@ impl Machine {
         Own {
             key: self.signer.public(),
             role: Role::Server,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "1.2".parse().unwrap(),
             older: false,
@@ -230,6 +231,7 @@ fn what_is_not_for_this_node_changes_nothing() {
     };
     let before = machine.disk.clone();
     let client = Own { role: Role::Client, ..own.clone() };
+    let metal = Own { profile: "metal".into(), ..own.clone() };
     let arm = Own { architecture: "aarch64".into(), ..own.clone() };
     let newer = Own { version: "1.3".parse().unwrap(), ..own.clone() };
     let same = Own { root: Guid::parse("00010203-0405-0607-0809-0a0b0c0d0e0f").unwrap(), ..own.clone() };
@@ -237,7 +239,8 @@ fn what_is_not_for_this_node_changes_nothing() {
         (&own, &resigned, "not by the key of this image"),
         (&own, &unsigned, "is not signed"),
         (&own, &large, "root.verity of the update has 2097152 bytes, its partition has room for 1048576"),
-        (&client, &signed, "is for role server, this node is role client"),
+        (&client, &signed, "is for role server, this node is role client: build and sign one for client"),
+        (&metal, &signed, "is for profile cloud, this node is profile metal: build and sign one for metal"),
         (&arm, &signed, "is for architecture x86_64"),
         (&newer, &signed, "older than 1.3"),
         (&same, &signed, "the very system that runs"),

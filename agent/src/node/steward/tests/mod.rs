@@ -43,6 +43,7 @@ fn facts(role: Role) -> ImageFacts {
         version: "0".into(),
         image_version: None,
         role,
+        profile: "cloud".into(),
         architecture: "x86_64".into(),
         kernel: "6".into(),
         nomad: NomadFacts { version: "2.0.5".into(), source: NomadSource::Path, sha256: String::new() },
