@@ -193,7 +193,7 @@ impl Fixture {
         let mut volume = Self::new();
         [6, 7, 10, 20].into_iter().for_each(|cluster| volume.link(cluster, END));
         volume.put(2, 3, &records("syslinux", b"SYSLINUX   ", 0x10, 6, 0));
-        let text = config::syslinux(Slot::A);
+        let text = config::syslinux(Slot::A, "");
         volume.put(6, 0, &records("syslinux.cfg", b"SYSLINUXCFG", 0x20, 7, u32::try_from(text.len()).unwrap()));
         volume.put(7, 0, text.as_bytes());
         // The directory of the entries has a second cluster, and a name that lies in both.
