@@ -218,6 +218,7 @@ fn behind_tls_nomads_own_command_asks() {
 fn channel() -> (String, String) {
     let offer = Channel {
         role: Role::Client,
+        profile: "cloud".into(),
         architecture: "x86_64".into(),
         version: "2.0".parse().unwrap(),
         file: "x.update".into(),
@@ -291,6 +292,7 @@ impl Machine {
         };
         let own = Own {
             role: Role::Client,
+            profile: "cloud".into(),
             architecture: "x86_64".into(),
             version: "1.0".parse().unwrap(),
             key: key.clone(),
