@@ -49,6 +49,16 @@ pub fn machine(name: &str, role: Role, more: &str) -> anyhow::Result<MachineSpec
     Ok(MachineSpec::new(name, boot).user_data(data).memory_mib(memory))
 }
 
+/// Gives a machine a store for its errors (ERST), as servers of metal have one in their firmware, in `file`.
+#[must_use]
+pub fn with_error_store(mut spec: MachineSpec, file: &Path) -> MachineSpec {
+    let memory = format!("memory-backend-file,id=erst,mem-path={},size=64K,share=on", file.display());
+    for pair in [["-object", memory.as_str()], ["-device", "acpi-erst,memdev=erst"]] {
+        spec.extra.extend(pair.map(Into::into));
+    }
+    spec
+}
+
 /// User-data of a server that is a cluster by itself.
 pub const LONE_SERVER_DATA: &str = "\
 #cloud-config

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use qemu::{Deadline, vm::Mark};
 use serde_json::json;
 use tests::{
-    cluster::{Cluster, LONE_SERVER_DATA, machine},
+    cluster::{Cluster, LONE_SERVER_DATA, machine, with_error_store},
     suite,
 };
 
@@ -34,12 +34,8 @@ struct Lone {
 
 fn start() -> anyhow::Result<Lone> {
     let store = tempfile::tempdir()?;
-    let mut spec = machine(NAME, Role::Server, "unknown_nmi_panic")?.user_data(LONE_SERVER_DATA);
-    let memory =
-        format!("memory-backend-file,id=erst,mem-path={},size=64K,share=on", store.path().join("erst").display());
-    for pair in [["-object", memory.as_str()], ["-device", "acpi-erst,memdev=erst"]] {
-        spec.extra.extend(pair.map(Into::into));
-    }
+    let spec = machine(NAME, Role::Server, "unknown_nmi_panic")?.user_data(LONE_SERVER_DATA);
+    let spec = with_error_store(spec, &store.path().join("erst"));
     let lone = Lone { cluster: Cluster::start([spec])?, _store: store };
     lone.wait(Mark::default(), "READY role=server")?;
     Ok(lone)

@@ -5,8 +5,10 @@ use std::{process::ExitCode, time::Duration};
 use agent::{confine, facts::Role, init::sysctl};
 use anyhow::{Context as _, ensure};
 use builder::embedded;
+use qemu::Deadline;
 use tests::{
     cluster::{Cluster, LONE_SERVER_DATA, machine},
+    guest,
     images::Image,
     suite, wait,
 };
@@ -22,7 +24,9 @@ fn main() -> ExitCode {
         || {
             let file = format!("  - path: /opt/token\n    permissions: '0600'\n    content: {SECRET}\n");
             let server = machine(SERVER, Role::Server, "")?.user_data(format!("{LONE_SERVER_DATA}{file}"));
-            let cluster = Cluster::start([server, machine(CLIENT, Role::Client, "")?])?;
+            let mut client = machine(CLIENT, Role::Client, "")?;
+            client.extra.extend(["-device", "i6300esb"].map(Into::into));
+            let cluster = Cluster::start([server, client])?;
             let limit = cluster.limit(Duration::from_secs(60));
             cluster.wait_console(SERVER, "READY role=server", limit)?;
             cluster.wait_console(CLIENT, "READY role=client", limit)?;
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
             ("units_have_the_rights_that_they_need", units),
             ("a_secret_of_the_user_data_is_shown_nowhere", secrets),
             ("raw_exec_and_exec_run_programs_where_tasks_are", jobs),
+            ("an_init_that_hangs_is_ended_by_the_machines_watchdog", hung),
         ],
     )
 }
@@ -169,6 +174,19 @@ fn secrets(cluster: &mut Cluster) -> anyhow::Result<()> {
     ensure!(shown.contains("/opt/token"), "the plan does not name the file");
     let line = shown.lines().find(|line| line.contains(SECRET));
     ensure!(line.is_none(), "{line:?}");
+    Ok(())
+}
+
+/// The client's init has long been healthy when it stops. The machine has a watchdog of hardware, which goes on watching it.
+fn hung(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let armed = "a watchdog restarts this machine when it hangs for 60 s";
+    ensure!(cluster.console_lines(CLIENT).iter().any(|line| line.contains(armed)), "no watchdog");
+    let mark = cluster.mark(CLIENT);
+    let vm = cluster.lab().machine(CLIENT).vm()?;
+    let events = vm.qmp().event_mark();
+    guest::look(cluster, CLIENT, "freeze", "          $b echo 1 > /sys/fs/cgroup/steppe/init/cgroup.freeze")?;
+    vm.qmp().wait_event(events, "WATCHDOG", &Deadline::after(cluster.limit(Duration::from_secs(70))))?;
+    cluster.wait_console_after(CLIENT, mark, "READY role=client", cluster.limit(Duration::from_secs(60)))?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::{
     env,
     hash::{BuildHasher as _, RandomState},
+    path::Path,
     process::{Command, ExitCode},
     thread,
     time::Instant,
@@ -13,7 +14,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use builder::disk::Partition;
 use qemu::{MachineSpec, vm::Mark};
 use tests::{
-    cluster::leads,
+    cluster::{leads, with_error_store},
     esp::Esp,
     node::{BOOT, INSTALL, INSTALLED, Node},
     suite,
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         || Updates::make(Role::Server),
         &[
             ("bios_and_uefi_fall_back_from_bad_updates_and_say_why", bad_updates),
+            ("a_new_agent_that_hangs_is_ended_by_the_watchdog_under_both_firmwares", hangs),
             ("power_cuts_at_any_moment_of_an_update_leave_a_whole_system", power_cuts),
         ],
     )
@@ -40,6 +42,38 @@ fn bad_updates(updates: &mut Updates) -> anyhow::Result<()> {
         ("damaged, by UEFI", &|| damaged(updates, updates.uefi(NAME), "uefi-damaged.update", false)),
         ("damaged, by BIOS", &|| damaged(updates, updates.bios(NAME), "bios-damaged.update", true)),
     ])
+}
+
+/// An agent that hangs, in machines of their own: that takes its minute.
+fn hangs(updates: &mut Updates) -> anyhow::Result<()> {
+    let updates = &*updates;
+    side_by_side([
+        ("by UEFI", &|| hang(updates, updates.uefi(NAME), "uefi", 3)),
+        ("by BIOS", &|| hang(updates, updates.bios(NAME), "bios", 1)),
+    ])
+}
+
+/// The watchdog, here the kernel's own timer, ends a new agent that hangs.
+fn hang(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyhow::Result<()> {
+    let store = tempfile::tempdir()?;
+    // A machine with a place for last words says what they were.
+    let (spec, why) = if tries == 1 {
+        (
+            with_error_store(spec, &store.path().join("erst")),
+            "Kernel panic - not syncing: Software Watchdog Timer expired",
+        )
+    } else {
+        (spec, "without a word")
+    };
+    let lone = Node::lone(spec)?;
+    lone.machine().console().allow("Kernel panic - not syncing");
+    let mark = lone.begin(updates.hanging(&format!("{firmware}-hangs.update"))?)?;
+    lone.installed(mark)?;
+    let armed = "the kernel's timer restarts this machine when it hangs for 60 s";
+    let mark = all_tries_but_one(&lone, lone.reboot()?, tries, armed)?;
+    lone.wait(mark, armed, BOOT)?;
+    lone.wait(mark, "softdog: Initiating panic", 4 * BOOT)?;
+    lone.falls_back(mark, why, &after(tries))
 }
 
 fn after(tries: u32) -> String {
@@ -58,14 +92,6 @@ fn bad(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyh
         // Not for this machine: nothing happens at all.
         let mark = lone.begin(updates.file(&file, |manifest| manifest.role = Role::Client)?)?;
         lone.wait(mark, "update failed: the update is for role client", INSTALL)?;
-
-        // An agent that hangs: the watchdog, here the kernel's own timer, ends it.
-        let mark = lone.begin(updates.hanging(&file)?)?;
-        lone.installed(mark)?;
-        let mark = lone.reboot()?;
-        lone.wait(mark, "the kernel's timer restarts this machine when it hangs for 60 s", BOOT)?;
-        lone.wait(mark, "softdog: Initiating system reboot", 4 * BOOT)?;
-        lone.falls_back(mark, "without a word", &after)?;
     }
 
     // A kernel that panics: it has no first program, and no root that it could find by itself.
@@ -162,30 +188,47 @@ fn damage(lone: &Node, places: &[u64]) -> anyhow::Result<()> {
 /// The power fails at any moment of an update, many times in a row: what boots is one system or the other, and whole, and the next
 /// update works.
 fn power_cuts(updates: &mut Updates) -> anyhow::Result<()> {
-    let lone = Node::lone(updates.bios(NAME))?;
+    let updates = &*updates;
+    let cuts: u32 = if env::var("STEPPE_SLOW").is_ok_and(|value| value == "1") { 20 } else { 2 };
+    let seed = env::var("STEPPE_SEED").ok().map_or_else(|| Ok(RandomState::new().hash_one(0)), |text| text.parse())?;
+    println!("{cuts} power cuts by each firmware: STEPPE_SEED={seed}");
     let file = updates.file("it.update", |_| {})?;
-    let begin = || lone.begin(&file);
-    // How long an update takes, up to the line that says that it is there.
-    let (mark, start) = (begin()?, Instant::now());
+    side_by_side([
+        ("by UEFI", &|| cut(updates.uefi(NAME), "uefi", &file, mixed(seed, 0), cuts)),
+        ("by BIOS", &|| cut(updates.bios(NAME), "bios", &file, mixed(seed, 1), cuts)),
+    ])
+}
+
+fn cut(spec: MachineSpec, firmware: &str, file: &Path, seed: u64, cuts: u32) -> anyhow::Result<()> {
+    let lone = Node::lone(spec)?;
+    // From the first byte that the machine asks for to the line that says that the update is there.
+    let begin = || {
+        let mark = lone.begin(file)?;
+        lone.wait(mark, "it.update is read", BOOT)?;
+        anyhow::Ok((mark, Instant::now()))
+    };
+    let (mark, start) = begin()?;
     lone.installed(mark)?;
     let whole = start.elapsed();
-
-    let cuts: u32 = if env::var("STEPPE_SLOW").is_ok_and(|value| value == "1") { 20 } else { 4 };
-    let seed = env::var("STEPPE_SEED").ok().map_or_else(|| Ok(RandomState::new().hash_one(0)), |text| text.parse())?;
-    println!("{cuts} power cuts in an update of {} ms: STEPPE_SEED={seed}", whole.as_millis());
     let mut interrupted = 0;
     for cut in 0..cuts {
         // One in each piece of the time, anywhere in it.
         let within = f64::from(u32::try_from(mixed(seed, cut) >> 32)?) / f64::from(u32::MAX);
         let moment = whole.mul_f64((f64::from(cut) + within) / f64::from(cuts));
-        let begun = begin()?;
-        thread::sleep(moment);
+        let (begun, start) = begin()?;
+        thread::sleep(moment.saturating_sub(start.elapsed()));
         let mark = lone.cut_power()?;
         let ended = lone.said_after(begun, INSTALLED);
         interrupted += u32::from(!ended);
         lone.ready(mark)?;
         let tried = lone.said_after(mark, "this system is on trial");
-        println!("after {} ms: {}", moment.as_millis(), if tried { "the new system" } else { "the old system" });
+        println!(
+            "{firmware}: cut {cut} after {} ms of {}, {}: {}",
+            moment.as_millis(),
+            whole.as_millis(),
+            if ended { "when all was there" } else { "in the middle" },
+            if tried { "the new system" } else { "the old system" }
+        );
         ensure!(tried || !ended, "the update was there, and is gone");
         leads(&lone.cluster, NAME)?;
         if tried {
@@ -194,9 +237,10 @@ fn power_cuts(updates: &mut Updates) -> anyhow::Result<()> {
         }
         lone.says(&[&format!("version    {OLD} in slot a")])?;
     }
+    println!("{firmware}: {interrupted} of {cuts} cuts were in the middle of an update");
     ensure!(interrupted > 0, "every update had ended before the power failed");
 
-    lone.install(&file)?;
+    lone.install(file)?;
     lone.power_off()?;
     let flat = tempfile::tempdir()?;
     Esp::of_machine(&lone.machine().disk(), &flat.path().join("flat.raw"))?.check_file_system()?;

@@ -17,7 +17,9 @@ pub(super) fn insert(path: &Path) -> Result<bool, ModuleError> {
     let file = File::open(path).map_err(|source| ModuleError::Open { path: path.to_owned(), source })?;
     let compressed = path.extension().is_some_and(|ext| ext == "xz" || ext == "zst" || ext == "gz");
     let flags = ModuleInitFlags::from_bits_retain(if compressed { COMPRESSED.cast_unsigned() } else { 0 });
-    match finit_module(&file, c"", flags) {
+    // A panic is the end that leaves a trace, where the machine has a place for it, and the command line has it restart.
+    let parameters = if path.file_name().is_some_and(|name| name == "softdog.ko") { c"soft_panic=1" } else { c"" };
+    match finit_module(&file, parameters, flags) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(Errno::EPERM) if is_off() => Err(ModuleError::Off { path: path.to_owned() }),
