@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use agent::facts::Role;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use qemu::{MachineSpec, lab::Machine, services::Site, vm::Mark};
 
 use crate::{
@@ -18,6 +18,8 @@ pub const BOOT: Duration = Duration::from_secs(25);
 pub const INSTALL: Duration = Duration::from_secs(40);
 /// What the console shows when an update is in its slot.
 pub const INSTALLED: &str = "is in slot b and boots next, on trial";
+/// How often an update is begun while another one ends, which takes it a few hundredths of a second.
+const TRIES: u32 = 20;
 /// Where the harness serves updates.
 const PORT: u16 = 8001;
 
@@ -114,15 +116,20 @@ impl Node {
         Ok(self.machine().console().type_line(command)?)
     }
 
-    /// Begins an update from a file.
+    /// Begins an update from a file. The one before may have said that it is there, and not have ended yet.
     ///
     /// # Errors
-    /// When the command cannot be typed.
+    /// When it does not begin.
     pub fn begin(&self, file: impl Into<PathBuf>) -> anyhow::Result<Mark> {
         self.site.put_file("/it.update", file);
-        let mark = self.mark();
-        self.type_in(&format!("update http://files:{PORT}/it.update"))?;
-        Ok(mark)
+        for _ in 0..TRIES {
+            let mark = self.mark();
+            self.type_in(&format!("update http://files:{PORT}/it.update"))?;
+            if !self.wait(mark, "steppe: update ", BOOT)?.contains("runs already") {
+                return Ok(mark);
+            }
+        }
+        bail!("the update before does not end")
     }
 
     /// Installs the new version from a file.
