@@ -42,9 +42,15 @@ pub fn default_of(syslinux: &str) -> Option<Slot> {
 /// The same, and where its letter stands.
 #[must_use]
 pub fn default_at(syslinux: &str) -> Option<(usize, Slot)> {
-    const BEFORE: &str = "\nDEFAULT ";
-    let at = syslinux.find(BEFORE)? + BEFORE.len();
-    Some((at, Slot::parse(syslinux[at..].lines().next()?)?))
+    const BEFORE: &str = "DEFAULT ";
+    let mut at = 0;
+    for line in syslinux.split_inclusive('\n') {
+        if let Some(letter) = line.strip_prefix(BEFORE) {
+            return Some((at + BEFORE.len(), Slot::parse(letter.trim_end())?));
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// The part of a slot: its label, kernel, initramfs and command line. White space in `cmdline` becomes single spaces, so that it stays one

@@ -271,7 +271,7 @@ fn nothing_boots_that_never_worked() {
 #[test]
 fn a_disk_for_uefi_alone_falls_back_as_well_and_a_damaged_text_is_refused() {
     let mut volume = Fixture::bootable(PROVEN);
-    let at = DATA + 5 * CLUSTER + 24;
+    let at = DATA + 5 * CLUSTER + "DEFAULT ".len();
     volume.bytes[at..at + 5].copy_from_slice(b"WRONG");
     assert!(volume.fall_back().unwrap_err().to_string().starts_with("syslinux/syslinux.cfg on the EFI"));
     volume.put(2, 3, &[DELETED]);
