@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::content::Digest;
+use crate::{architecture::Architecture, content::Digest};
 
 /// The keys of the Debian archive, from the package `debian-archive-keyring`.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -38,11 +38,17 @@ pub struct Candidate {
 }
 
 impl Apt {
-    /// Prepares the directories in `folder` for a suite of `mirror`.
+    /// Prepares the directories in `folder` for a suite of `mirror`, and for packages of one architecture, whatever the host's is.
     ///
     /// # Errors
     /// When they cannot be written, the keyring is not there, or there is no apt.
-    pub fn new(folder: &Path, mirror: &str, suite: &str, components: &[String]) -> Result<Self, AptError> {
+    pub fn new(
+        folder: &Path,
+        mirror: &str,
+        suite: &str,
+        components: &[String],
+        architecture: Architecture,
+    ) -> Result<Self, AptError> {
         if mirror.is_empty() {
             return Err(AptError::NoMirror);
         }
@@ -57,8 +63,12 @@ impl Apt {
             apt.write(part, None)?;
         }
         let host = run(Command::new("apt-config").arg("dump"))?;
-        apt.write("etc/apt.conf", Some(&configuration(&apt.folder, &String::from_utf8_lossy(&host.stdout))))?;
-        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} {}\n", components.join(" "));
+        apt.write(
+            "etc/apt.conf",
+            Some(&configuration(&apt.folder, &String::from_utf8_lossy(&host.stdout), architecture)),
+        )?;
+        let (arch, components) = (architecture.debian(), components.join(" "));
+        let source = format!("deb [arch={arch} signed-by={KEYRING}] {mirror} {suite} {components}\n");
         apt.write("etc/sources.list", Some(&source))?;
         Ok(apt)
     }
@@ -160,8 +170,8 @@ fn complaints(output: &Output) -> String {
 }
 
 /// The configuration of an isolated apt: its own directories, and of the host's only `Acquire::*`.
-pub(crate) fn configuration(folder: &Path, host: &str) -> String {
-    let folder = folder.display();
+pub(crate) fn configuration(folder: &Path, host: &str, architecture: Architecture) -> String {
+    let (folder, arch) = (folder.display(), architecture.debian());
     let mut text = format!(
         "Dir::State \"{folder}/state\";\n\
          Dir::State::status \"/dev/null\";\n\
@@ -175,8 +185,8 @@ pub(crate) fn configuration(folder: &Path, host: &str) -> String {
          Dir::Etc::main \"/dev/null\";\n\
          Dir::Etc::parts \"/dev/null\";\n\
          Dir::Log \"{folder}/state\";\n\
-         APT::Architecture \"amd64\";\n\
-         APT::Architectures {{ \"amd64\"; }};\n\
+         APT::Architecture \"{arch}\";\n\
+         APT::Architectures {{ \"{arch}\"; }};\n\
          APT::Sandbox::User \"root\";\n\
          APT::Get::AllowUnauthenticated \"false\";\n\
          Acquire::AllowInsecureRepositories \"false\";\n"
@@ -339,8 +349,8 @@ mod tests {
             let _ = parse_show(&text);
             let _ = is_full(&text);
             // Nothing that is not of the network comes out of the host's configuration.
-            let own = configuration(Path::new("/c"), "").lines().count();
-            let lines = configuration(Path::new("/c"), &text);
+            let own = configuration(Path::new("/c"), "", Architecture::X86_64).lines().count();
+            let lines = configuration(Path::new("/c"), &text, Architecture::X86_64);
             prop_assert!(lines.lines().count() == own || text.starts_with("Acquire::"));
         }
     }
@@ -348,7 +358,11 @@ mod tests {
     #[test]
     fn hooks_and_loosened_checks_of_the_host_stay_there() {
         let host = "Acquire::http::Proxy \"http://p\";\nAPT::Update::Post-Invoke:: \"rm -rf /\";\nAcquire::AllowInsecureRepositories \"true\";\nDir::Cache \"x\";\n";
-        let text = configuration(Path::new("/c"), host);
+        let text = configuration(Path::new("/c"), host, Architecture::Aarch64);
+        assert!(
+            text.contains("APT::Architecture \"arm64\";\nAPT::Architectures { \"arm64\"; };\n"),
+            "the host's does not count"
+        );
         assert!(text.contains("Acquire::http::Proxy \"http://p\";"));
         assert!(!text.contains("rm -rf") && !text.contains("\"true\"") && !text.contains("Dir::Cache \"x\""));
     }

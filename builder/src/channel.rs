@@ -58,7 +58,10 @@ mod tests {
     use agent::{facts::Role, update::signature};
 
     use super::*;
-    use crate::update::{self, Parts};
+    use crate::{
+        architecture::Architecture,
+        update::{self, Parts},
+    };
 
     const SYSTEM: Parts<'static> = [b"uki", b"vmlinuz", b"initrd", b"root", b"verity"];
 
@@ -71,7 +74,7 @@ mod tests {
         let manifest = Manifest {
             role: Role::Client,
             profile: "cloud".into(),
-            architecture: "x86_64".into(),
+            architecture: Architecture::Aarch64.to_string(),
             version: "2.1".parse().unwrap(),
             root_hash: [3; 32],
             cmdline: "quiet".into(),
@@ -82,6 +85,7 @@ mod tests {
         let signed = update::sign(&unsigned, &key).unwrap();
         let channel = of(&signed, "x.update").unwrap();
         assert_eq!((channel.role, channel.version.to_string().as_str()), (Role::Client, "2.1"));
+        assert_eq!(channel.architecture, "aarch64", "it is the update's");
         assert_eq!((channel.size, channel.sha256), (signed.len() as u64, *Digest::of(&signed).bytes()));
         assert_eq!(of(&signed, "x.update").unwrap().to_json(), channel.to_json(), "always the same");
         signature::verify(&public, channel.to_json().as_bytes(), &sign(&channel, &key).unwrap()).unwrap();

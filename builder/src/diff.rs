@@ -117,7 +117,7 @@ fn inputs(
             ("version".to_owned(), version),
             ("role".to_owned(), manifest.role.to_string()),
             ("Steppe".to_owned(), manifest.version.clone()),
-            ("architecture".to_owned(), manifest.architecture.clone()),
+            ("architecture".to_owned(), manifest.architecture.to_string()),
             ("epoch".to_owned(), manifest.epoch.to_string()),
         ])
     };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Cursor, Read};
 use uuid::Uuid;
 
-use crate::{content::Digest, esp::Esp, size::Size, syslinux, verity};
+use crate::{architecture::Architecture, content::Digest, esp::Esp, size::Size, syslinux, verity};
 
 const SECTOR: u64 = 512;
 const ALIGN: u64 = 1 << 20;
@@ -17,13 +17,9 @@ const ALIGN: u64 = 1 << 20;
 const NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_2f6a_41f5_5b0e_a0b7_53e5_7a1d_6c11);
 /// EFI system partition (UEFI specification).
 const ESP_TYPE: Uuid = Uuid::from_u128(0xc12a_7328_f81f_11d2_ba4b_00a0_c93e_c93b);
-/// Root for x86-64 (Discoverable Partitions Specification).
-const ROOT_TYPE: Uuid = Uuid::from_u128(0x4f68_bce3_e8cd_4db1_96e7_fbca_f984_b709);
-/// Hash tree of such a root.
-const VERITY_TYPE: Uuid = Uuid::from_u128(0x2c73_57ed_ebd2_46d9_aec1_23d4_37ec_2bf5);
 /// "Legacy BIOS bootable" of the UEFI specification, for every type.
 const BIOS_BOOTABLE: u64 = 1 << 2;
-/// "Read-only" in the specification of these two types.
+/// "Read-only" in the specification of the types of a root and of its hash tree.
 const READ_ONLY: u64 = 1 << 60;
 
 /// An identifier that follows from a digest of content.
@@ -32,13 +28,15 @@ pub fn identifier(content: Digest, what: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{what}:{content}").as_bytes())
 }
 
-/// Sizes that the recipe decides.
+/// What the recipe decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// The disk.
     pub size: Size,
     /// The partition of a root; that of its hash tree follows from it. Multiple of 1 MiB.
     pub slot: Size,
+    /// What the types of the partitions say that their contents are for.
+    pub architecture: Architecture,
 }
 
 /// A partition, as the manifest tells it.
@@ -67,7 +65,8 @@ impl Layout {
     /// # Errors
     /// When they do not fit, or the root does not fit into a slot.
     pub fn partitions(self, esp: u64, root: u64, tree: &verity::Tree) -> Result<Vec<Partition>, DiskError> {
-        let Self { size: Size(size), slot: Size(slot) } = self;
+        let Self { size: Size(size), slot: Size(slot), architecture } = self;
+        let (root_type, verity_type) = (architecture.root_type(), architecture.verity_type());
         let hashes = verity::size(slot).next_multiple_of(ALIGN);
         if root > slot {
             return Err(DiskError::Slot { root, slot });
@@ -79,10 +78,10 @@ impl Layout {
         let mut end = ALIGN;
         for (name, kind, id, size, used) in [
             (slots::ESP_LABEL, ESP_TYPE, own("esp"), esp, esp),
-            (Slot::A.root_label(), ROOT_TYPE, root_id, slot, root),
-            (Slot::A.verity_label(), VERITY_TYPE, verity_id, hashes, tree.bytes.len() as u64),
-            (Slot::B.root_label(), ROOT_TYPE, own("root-b"), slot, 0),
-            (Slot::B.verity_label(), VERITY_TYPE, own("verity-b"), hashes, 0),
+            (Slot::A.root_label(), root_type, root_id, slot, root),
+            (Slot::A.verity_label(), verity_type, verity_id, hashes, tree.bytes.len() as u64),
+            (Slot::B.root_label(), root_type, own("root-b"), slot, 0),
+            (Slot::B.verity_label(), verity_type, own("verity-b"), hashes, 0),
         ] {
             let number = u32::try_from(partitions.len()).unwrap_or(0) + 1;
             partitions.push(Partition { number, name: name.to_owned(), kind, id, start: end, size, used });
@@ -270,7 +269,7 @@ pub enum DiskError {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout = Layout { size: Size(80 << 20), slot: Size(8 << 20) };
+    const LAYOUT: Layout = Layout { size: Size(80 << 20), slot: Size(8 << 20), architecture: Architecture::X86_64 };
 
     fn tree(root: &[u8]) -> verity::Tree {
         verity::tree(root, &verity::Parameters::of(root))
@@ -306,6 +305,17 @@ mod tests {
         assert_eq!((&image[..440], gpt[1].attribute_bits), (&[3; 440][..], BIOS_BOOTABLE));
         assert!(matches!(Disk::build(LAYOUT, esp(&[3; 441]), vec![2], &tree), Err(DiskError::Code(441))));
         assert_eq!(disk.digest().unwrap(), Digest::of(&image));
+    }
+
+    #[test]
+    fn types_of_partitions_say_the_architecture() {
+        for architecture in Architecture::ALL {
+            let layout = Layout { architecture, ..LAYOUT };
+            let partitions = layout.partitions(36 << 20, 1, &tree(&[1])).unwrap();
+            let kinds: Vec<_> = partitions.iter().map(|partition| partition.kind).collect();
+            let [root, verity] = [architecture.root_type(), architecture.verity_type()];
+            assert_eq!(kinds, [ESP_TYPE, root, verity, root, verity]);
+        }
     }
 
     #[test]

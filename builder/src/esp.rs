@@ -5,6 +5,7 @@
 use agent::slots::{self, Slot, boot_once, config, entry::Entry};
 
 use crate::{
+    architecture::Architecture,
     fat::{FatError, File, Identity, Volume},
     syslinux::{self, Installer, SyslinuxError},
 };
@@ -30,6 +31,8 @@ pub struct System<'a> {
 /// The boot loaders.
 #[derive(Debug, Clone, Copy)]
 pub struct Loaders<'a> {
+    /// What they are for: firmware looks for them by a name that has it.
+    pub architecture: Architecture,
     /// systemd-boot.
     pub systemd_boot: &'a [u8],
     /// syslinux and its code for the first sector of the disk, if the disk is to boot by BIOS.
@@ -53,7 +56,7 @@ pub fn build(size: u64, id: u32, loaders: &Loaders<'_>, system: &System<'_>) -> 
     let System { uki, kernel, initrd, cmdline } = *system;
     let entry = format!("{}/{}", slots::ENTRIES, Entry::new(1, Slot::A));
     let mut files = vec![
-        File::new(slots::LOADER, loaders.systemd_boot),
+        File::new(loaders.architecture.removable(), loaders.systemd_boot),
         File::new(slots::LOADER_CONF, config::LOADER.as_bytes()),
         File::new(&entry, uki),
     ];
@@ -131,8 +134,11 @@ mod tests {
     const SYSTEM: System<'_> =
         System { uki: &[1; 700_000], kernel: &[2; 500_000], initrd: &[3; 70_000], cmdline: "quiet" };
 
+    const LOADERS: Loaders<'_> =
+        Loaders { architecture: Architecture::X86_64, systemd_boot: b"loader", syslinux: None };
+
     fn make(size: u64, syslinux: Option<(&Installer, &[u8])>) -> Result<Esp, EspError> {
-        build(size, 7, &Loaders { systemd_boot: b"loader", syslinux }, &SYSTEM)
+        build(size, 7, &Loaders { syslinux, ..LOADERS }, &SYSTEM)
     }
 
     fn read(esp: &Esp, path: &str) -> Option<Vec<u8>> {
@@ -166,6 +172,14 @@ mod tests {
     }
 
     #[test]
+    fn firmware_of_another_architecture_finds_its_file() {
+        let loaders = Loaders { architecture: Architecture::Aarch64, ..LOADERS };
+        let esp = build(40 << 20, 7, &loaders, &SYSTEM).unwrap();
+        assert_eq!(read(&esp, "EFI/BOOT/BOOTAA64.EFI").unwrap(), b"loader");
+        assert_eq!(read(&esp, "EFI/BOOT/BOOTX64.EFI"), None);
+    }
+
+    #[test]
     fn the_boot_sector_leads_to_the_loader_and_the_loader_to_itself() {
         let installer = Installer::parse(&fixture::syslinux()).unwrap();
         let esp = make(40 << 20, Some((&installer, b"code"))).unwrap();
@@ -183,12 +197,12 @@ mod tests {
     #[test]
     fn a_second_system_must_fit() {
         let large = System { uki: &[1; 12 << 20], ..SYSTEM };
-        let of = |size| build(size, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &large);
+        let of = |size| build(size, 7, &LOADERS, &large);
         assert!(of(36 << 20).is_ok());
         let larger = System { uki: &[1; 20 << 20], ..SYSTEM };
-        let error = build(36 << 20, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &larger).unwrap_err();
+        let error = build(36 << 20, 7, &LOADERS, &larger).unwrap_err();
         assert!(error.to_string().contains("raise disk.esp to 41MiB"), "{error}");
-        assert!(build(41 << 20, 7, &Loaders { systemd_boot: b"loader", syslinux: None }, &larger).is_ok());
+        assert!(build(41 << 20, 7, &LOADERS, &larger).is_ok());
         assert!(make(16 << 20, None).unwrap_err().to_string().contains("change disk.esp"));
     }
 

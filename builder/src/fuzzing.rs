@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::{apt, mirror, nomad};
+use crate::{apt, architecture::Architecture, mirror, nomad};
 
 /// Texts that apt prints and that configure it, and the texts of a release.
 pub fn texts(text: &str) {
     let _ = apt::parse_show(text);
-    let _ = apt::configuration(Path::new("/x"), text);
+    let _ = apt::configuration(Path::new("/x"), text, Architecture::X86_64);
     let _ = mirror::one_line_uris(text);
     let _ = mirror::deb822_uris(text);
     nomad::fuzzing::texts(text);

@@ -10,6 +10,7 @@
 //! told, by the node's own code.
 
 pub mod apt;
+pub mod architecture;
 pub mod bounded;
 pub mod build;
 pub mod cache;

@@ -11,7 +11,10 @@ use std::{
 use agent::facts::{NomadFacts, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{bounded, content::Digest, disk::Partition, lock::Locked, recipe::Profile, tree::FileRecord};
+use crate::{
+    architecture::Architecture, bounded, content::Digest, disk::Partition, lock::Locked, recipe::Profile,
+    tree::FileRecord,
+};
 
 /// Bytes that a manifest may have. Those of images have a few hundred kilobytes.
 const MOST: u64 = 64 << 20;
@@ -121,8 +124,8 @@ pub struct Manifest {
     pub version: String,
     /// The image's promise.
     pub role: Role,
-    /// `x86_64`.
-    pub architecture: String,
+    /// The processors of these machines.
+    pub architecture: Architecture,
     /// Whether a stand-in takes Nomad's place. Such an image is for tests.
     pub standin: bool,
     /// Nomad.

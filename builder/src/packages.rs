@@ -117,7 +117,13 @@ impl Archive {
     /// When they cannot be had, or lack a package.
     pub fn ask(recipe: &Recipe, mirror: &str, cache: &Cache, progress: &Progress) -> Result<Self, PackageError> {
         progress.say(&format!("asking {mirror} for {}", recipe.packages.suite));
-        let apt = Apt::new(&cache.folder("apt")?, mirror, &recipe.packages.suite, &recipe.packages.components)?;
+        let apt = Apt::new(
+            &cache.folder("apt")?,
+            mirror,
+            &recipe.packages.suite,
+            &recipe.packages.components,
+            recipe.architecture,
+        )?;
         apt.update()?;
         let candidates = candidates(recipe, &apt)?;
         Ok(Self { lock: as_lock(recipe, &candidates)?, candidates, apt })

@@ -35,9 +35,6 @@ pub struct Inputs<'a> {
     pub files: &'a [(ExtraFile, Arc<[u8]>)],
 }
 
-/// Where Debian puts libraries; `ld.so` looks there without being told.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-
 /// Where the kernel looks for firmware.
 const FIRMWARE: &str = "usr/lib/firmware";
 
@@ -138,8 +135,10 @@ fn libraries(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> {
         .collect();
     let programs = programs.iter().map(|(path, bytes)| (path.as_str(), &bytes[..]));
     let mut places: BTreeMap<String, String> = BTreeMap::new();
-    let found = elf::closure(programs, |name| {
-        let place = if name.starts_with('/') { name.to_owned() } else { format!("{LIBRARIES}/{name}") };
+    let architecture = inputs.recipe.architecture;
+    let folder = architecture.libraries();
+    let found = elf::closure(programs, architecture, |name| {
+        let place = if name.starts_with('/') { name.to_owned() } else { format!("{folder}/{name}") };
         // Packages name paths below /usr, programs may still say /lib64.
         let candidates = [place.clone(), format!("usr/{}", place.trim_start_matches('/'))];
         let (real, bytes) = candidates.iter().find_map(|path| inputs.stock.follow(path))?;
@@ -147,7 +146,7 @@ fn libraries(tree: &mut Tree, inputs: &Inputs<'_>) -> Result<(), RootError> {
         Some(bytes.clone())
     })?;
     for (name, bytes) in found {
-        let path = if name.starts_with("/lib") { format!("usr{name}") } else { format!("{LIBRARIES}/{name}") };
+        let path = if name.starts_with("/lib") { format!("usr{name}") } else { format!("{folder}/{name}") };
         let origin = places.get(&name).and_then(|real| inputs.stock.get(real)).map(|entry| entry.origin.clone());
         tree.file(&path, 0o755, bytes, origin.unwrap_or(Origin::Builder));
     }

@@ -216,6 +216,7 @@ mod tests {
     use agent::{facts::Role, update::signature};
 
     use super::*;
+    use crate::architecture::Architecture;
 
     const SYSTEM: Parts<'static> = [b"uki", b"vmlinuz", b"initrd", b"root", b"verity"];
 
@@ -223,7 +224,7 @@ mod tests {
         let manifest = Manifest {
             role: Role::Client,
             profile: "cloud".into(),
-            architecture: "x86_64".into(),
+            architecture: Architecture::X86_64.to_string(),
             version: "2.1".parse().unwrap(),
             root_hash: [3; 32],
             cmdline: "quiet".into(),

@@ -13,7 +13,10 @@ use agent::{
     slots::{self, Slot, entry::Entry},
     update::fat,
 };
-use builder::fat::{File, Identity, Volume};
+use builder::{
+    architecture::Architecture,
+    fat::{File, Identity, Volume},
+};
 use fatfs::{FileSystem, FsOptions};
 use proptest::prelude::*;
 
@@ -59,7 +62,7 @@ impl Seek for Recorder {
 fn running() -> Vec<(String, Vec<u8>)> {
     let entry = format!("{}/{}", slots::ENTRIES, Entry::new(1, Slot::A));
     let files = [
-        (slots::LOADER, 9000),
+        (Architecture::X86_64.removable(), 9000),
         (slots::LOADER_CONF, 30),
         (&entry, 50_000),
         (slots::LDLINUX_SYS, 60_000),

@@ -13,6 +13,7 @@ use std::{
 };
 
 use builder::{
+    architecture::Architecture,
     compress::{self, Compression},
     content::Digest,
     disk::Disk,
@@ -281,7 +282,9 @@ fn the_iso_boots_by_both_and_has_its_files_once() {
         time: 42,
     };
     let isolinux = Some(Isolinux { loader: &loader, module: b"module", mbr: &mbr });
-    let image = iso::build(&System { stub: &fixture::stub(), parts, isolinux, id: 7 }).unwrap();
+    let image =
+        iso::build(&System { architecture: Architecture::X86_64, stub: &fixture::stub(), parts, isolinux, id: 7 })
+            .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.iso");
     fs::write(&path, &image).unwrap();

@@ -11,6 +11,7 @@ use std::{
 
 use agent::{facts::Role, update::manifest::Manifest as UpdateManifest};
 use builder::{
+    architecture::Architecture,
     channel,
     compress::{self, Compression},
     cpio,
@@ -115,7 +116,7 @@ fn packages() {
 #[test]
 fn programs() {
     let program = fixture::elf(Some("/lib64/ld.so.2"), &["libc.so.6"]);
-    assert_eq!(elf::needs("x", &program).unwrap().libraries, ["libc.so.6"]);
+    assert_eq!(elf::needs("x", &program, Architecture::X86_64).unwrap().libraries, ["libc.so.6"]);
     let module = fixture::kernel_module("depends=c\0softdep=pre: d post: e\0alias=pci:v*\0alias=fs-x\0firmware=x/y\0");
     let packed = fixture::xz(&fixture::kernel_module("depends=\0"));
     for (suffix, bytes) in [("", &module), (".xz", &packed)] {

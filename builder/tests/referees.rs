@@ -11,6 +11,7 @@ use std::{
 };
 
 use builder::{
+    architecture::Architecture,
     cpio,
     disk::{Disk, Layout},
     esp::{self, Esp},
@@ -28,7 +29,11 @@ use referee::{approves, referee, text};
 fn system_partition(size: u64) -> Esp {
     let uki: Vec<u8> = (0..3_000_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let installer = Installer::parse(&common::fixture::syslinux()).unwrap();
-    let loaders = esp::Loaders { systemd_boot: &[6; 100_000], syslinux: Some((&installer, &[7; 440])) };
+    let loaders = esp::Loaders {
+        architecture: Architecture::X86_64,
+        systemd_boot: &[6; 100_000],
+        syslinux: Some((&installer, &[7; 440])),
+    };
     let system = esp::System { uki: &uki, kernel: &uki[..2_000_001], initrd: &uki[..400_000], cmdline: "quiet" };
     esp::build(size, 7, &loaders, &system).unwrap()
 }
@@ -36,7 +41,13 @@ fn system_partition(size: u64) -> Esp {
 fn disk() -> Disk {
     let root: Vec<u8> = (0..2_500_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
     let tree = verity::tree(&root, &verity::Parameters::of(&root));
-    Disk::build(Layout { size: Size(128 << 20), slot: Size(8 << 20) }, system_partition(36 << 20), root, &tree).unwrap()
+    Disk::build(
+        Layout { size: Size(128 << 20), slot: Size(8 << 20), architecture: Architecture::X86_64 },
+        system_partition(36 << 20),
+        root,
+        &tree,
+    )
+    .unwrap()
 }
 
 #[test]

@@ -22,8 +22,6 @@ pub mod entry;
 
 /// The GPT name of the EFI system partition.
 pub const ESP_LABEL: &str = "steppe-esp";
-/// Where systemd-boot lies: the place that firmware starts when it was told of no other.
-pub const LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 /// systemd-boot's configuration: [`config::LOADER`].
 pub const LOADER_CONF: &str = "loader/loader.conf";
 /// The directory of the unified kernel images; their names are [`entry::Entry`]s.

@@ -2,6 +2,7 @@
 #![no_main]
 
 use builder::{
+    architecture::Architecture,
     elf,
     inspect::boot::{self, BootFile},
     modules::{Catalogue, Wanted},
@@ -12,9 +13,9 @@ use builder::{
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = elf::needs("x", bytes);
-    // Whatever is needed is the same file again.
-    let _ = elf::closure([("x", bytes)], |name| (name.len() < 20).then_some(bytes));
+    for architecture in Architecture::ALL {
+        needs(bytes, architecture);
+    }
     module(bytes);
     if let Ok(parts) = Installer::parse(bytes)
         && let Ok(installed) = install(&parts, 5000, "/syslinux")
@@ -34,6 +35,12 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = boot::uki(&image);
     }
 });
+
+fn needs(bytes: &[u8], architecture: Architecture) {
+    let _ = elf::needs("x", bytes, architecture);
+    // Whatever is needed is the same file again.
+    let _ = elf::closure([("x", bytes)], architecture, |name| (name.len() < 20).then_some(bytes));
+}
 
 fn module(bytes: &[u8]) {
     let mut tree = Tree::new();

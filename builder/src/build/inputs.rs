@@ -52,7 +52,7 @@ impl Build<'_> {
     pub(super) fn inputs(&self) -> Result<Inputs> {
         let Request { recipe, lock, policy, mirror, .. } = self.request;
         let (lists, files) = (self.lists()?, self.files()?);
-        let agent = programs::find(Program::Agent, self.request.agent.as_deref())?;
+        let agent = programs::find(Program::Agent, recipe.architecture, self.request.agent.as_deref())?;
         let agent_sha256 = self.cache.digest(&agent)?;
         let nomad = self.progress.step("nomad", || {
             let nomad = self.nomad()?;
@@ -117,9 +117,9 @@ impl Build<'_> {
     }
 
     fn nomad(&self) -> Result<Obtained> {
-        let named = self.request.nomad.standin.as_deref();
+        let (named, architecture) = (self.request.nomad.standin.as_deref(), self.request.recipe.architecture);
         // A stand-in that is named must be usable; one that merely could be there is missed only when it is needed.
-        let standin = match (programs::find(Program::StandIn, named), named) {
+        let standin = match (programs::find(Program::StandIn, architecture, named), named) {
             (Err(error), Some(_)) => return Err(error.into()),
             (found, _) => found,
         };
@@ -146,7 +146,7 @@ impl Build<'_> {
         let request = nomad::Request {
             path: sources.path.clone(),
             version: self.request.recipe.nomad_version.clone(),
-            architecture: nomad::Architecture::X86_64,
+            architecture: self.request.recipe.architecture,
             cache_dir: self.cache.root().to_path_buf(),
             base_url: sources.mirror.clone().unwrap_or_else(|| nomad::RELEASES.to_owned()),
             signer: self.request.recipe.nomad_key.clone(),

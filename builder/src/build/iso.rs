@@ -6,7 +6,7 @@ use super::{
     Build,
     inputs::Inputs,
     time,
-    write::{Made, STUB, STUB_PACKAGE},
+    write::{Made, STUB_PACKAGE},
 };
 use crate::{
     content::Digest,
@@ -18,8 +18,9 @@ use crate::{
 impl Build<'_> {
     /// The bytes of an ISO that starts with this initramfs, which has the root in it.
     pub(super) fn iso(&self, inputs: &Inputs, made: &Made<'_>, initrd: &[u8], cmdline: &str) -> Result<Vec<u8>> {
-        let [stub] = self.boot_files(inputs, STUB_PACKAGE, [STUB])?;
-        let isolinux = if self.request.recipe.bios {
+        let recipe = &self.request.recipe;
+        let [stub] = self.boot_files(inputs, STUB_PACKAGE, [recipe.architecture.stub()])?;
+        let isolinux = if recipe.bios {
             let [loader, mbr] = self.boot_files(inputs, iso::PACKAGE, [iso::ISOLINUX, iso::MBR])?;
             let [installer] = self.boot_files(inputs, syslinux::PACKAGE, [syslinux::INSTALLER])?;
             Some((loader, Installer::parse(&installer)?.module, mbr))
@@ -27,6 +28,7 @@ impl Build<'_> {
             None
         };
         let system = iso::System {
+            architecture: recipe.architecture,
             stub: &stub,
             parts: uki::Parts {
                 os_release: &esp::os_release(&root::os_release(made.facts)),

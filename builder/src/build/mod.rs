@@ -95,7 +95,7 @@ pub struct Built {
 pub fn base_name(recipe: &Recipe, source: NomadSource) -> String {
     let suffix = if source == NomadSource::StandIn { "-standin" } else { "" };
     let version = recipe.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
-    format!("steppe-{version}-{}-x86_64{suffix}", recipe.name)
+    format!("steppe-{version}-{}-{}{suffix}", recipe.name, recipe.architecture)
 }
 
 /// Builds.
@@ -152,7 +152,7 @@ impl Build<'_> {
             profile: recipe.profile,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             role: recipe.role,
-            architecture: "x86_64".to_owned(),
+            architecture: recipe.architecture,
             standin: inputs.nomad.source == NomadSource::StandIn,
             nomad: facts.nomad.clone(),
             kernel: kernel.release.clone(),

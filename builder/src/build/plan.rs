@@ -99,7 +99,7 @@ pub fn plan(request: &Request) -> Result<Plan> {
     let unlocked: Vec<String> =
         lock.map_or_else(Vec::new, |lock| lock.lacks(recipe).into_iter().map(ToOwned::to_owned).collect());
     let nomad = build.with_nomad(None, nomad::at_hand)?;
-    let agent = programs::find(Program::Agent, request.agent.as_deref())?;
+    let agent = programs::find(Program::Agent, recipe.architecture, request.agent.as_deref())?;
     let nomad_name = request.nomad.path.as_ref().map(|path| path.display().to_string());
     let nomad_here = nomad_name.is_some() || nomad.is_some();
     let (lists, files) = (build.lists()?, build.files()?);
@@ -114,7 +114,7 @@ pub fn plan(request: &Request) -> Result<Plan> {
         }
         _ => (STEPS.map(|name| Step { name, cached: false }).to_vec(), false),
     };
-    let layout = Layout { size: recipe.disk_size, slot: recipe.slot_size };
+    let layout = Layout { size: recipe.disk_size, slot: recipe.slot_size, architecture: recipe.architecture };
     let nothing = verity::tree(&[], &verity::Parameters::of(&[]));
     let mut partitions = layout.partitions(recipe.esp_size.0, 0, &nothing)?;
     partitions.iter_mut().for_each(|partition| partition.used = 0);

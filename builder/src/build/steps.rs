@@ -174,7 +174,7 @@ impl Build<'_> {
             image_version: self.request.recipe.version.clone(),
             role: recipe.role,
             profile: recipe.profile.to_string(),
-            architecture: "x86_64".to_owned(),
+            architecture: recipe.architecture.to_string(),
             kernel: kernel.release.clone(),
             nomad: NomadFacts {
                 version: inputs.nomad.version.clone(),
@@ -269,7 +269,7 @@ impl Build<'_> {
             let size: u64 = blocks.iter().map(|block| block.len() as u64).sum();
             if entry.origin == crate::tree::Origin::Nomad {
                 nomad_size += size;
-            } else if path.starts_with("usr/lib/x86_64-linux-gnu/") || path.starts_with("usr/lib64/") {
+            } else if recipe.architecture.has_library(path) {
                 libraries += size;
             }
             prepared.push((bytes.clone(), blocks));

@@ -31,10 +31,6 @@ use crate::{
 
 /// The package of systemd's boot programs.
 pub(super) const STUB_PACKAGE: &str = "systemd-boot-efi";
-/// The EFI stub in it.
-pub(super) const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-/// systemd-boot in it.
-const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// What is made and has only to be written.
 pub(super) struct Made<'a> {
@@ -96,7 +92,8 @@ impl Build<'_> {
         if !disks.is_empty() || wants(Format::Update) {
             add(output, Kind::Initrd, "initrd", made.initrd)?;
             add(output, Kind::Cmdline, "cmdline", format!("{cmdline}\n").as_bytes())?;
-            let [stub, loader] = self.boot_files(inputs, STUB_PACKAGE, [STUB, LOADER])?;
+            let of = recipe.architecture;
+            let [stub, loader] = self.boot_files(inputs, STUB_PACKAGE, [of.stub(), of.systemd_boot()])?;
             let image = self.uki(made, &stub, &cmdline)?;
             add(output, Kind::Uki, "efi", &image)?;
             if wants(Format::Update) {
@@ -107,7 +104,7 @@ impl Build<'_> {
                 })?;
             }
             let system = esp::System { uki: &image, kernel: &kernel.image, initrd: made.initrd, cmdline: &cmdline };
-            let layout = disk::Layout { size: recipe.disk_size, slot: recipe.slot_size };
+            let layout = disk::Layout { size: recipe.disk_size, slot: recipe.slot_size, architecture: of };
             partitions = layout.partitions(recipe.esp_size.0, made.root.len() as u64, made.tree)?;
             // Formats that want another size get a disk of that size, and not one with something behind its end.
             let mut of_size: BTreeMap<u64, Disk> = BTreeMap::new();
@@ -176,8 +173,9 @@ impl Build<'_> {
             None
         };
         let syslinux = syslinux.as_ref().map(|(parts, mbr)| (parts, mbr.as_slice()));
-        let esp = esp::build(recipe.esp_size.0, volume, &esp::Loaders { systemd_boot: loader, syslinux }, system)?;
-        let layout = disk::Layout { size: Size(size), slot: recipe.slot_size };
+        let loaders = esp::Loaders { architecture: recipe.architecture, systemd_boot: loader, syslinux };
+        let esp = esp::build(recipe.esp_size.0, volume, &loaders, system)?;
+        let layout = disk::Layout { size: Size(size), slot: recipe.slot_size, architecture: recipe.architecture };
         Ok(Disk::build(layout, esp, made.root.to_vec(), made.tree)?)
     }
 

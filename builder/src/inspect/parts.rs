@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{boot::BootFile, files::Initramfs};
+use crate::architecture::Architecture;
 
 /// A part of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,7 +57,7 @@ fn of_root(path: &str) -> &'static str {
         "/usr/bin/nomad" => "nomad",
         "/usr/share/zoneinfo.zip" => "time zones",
         _ if begins("/usr/lib/modules/") => "drivers",
-        _ if begins("/usr/lib/x86_64-linux-gnu/") || begins("/usr/lib64/") => "libraries",
+        _ if Architecture::ALL.iter().any(|one| one.has_library(path)) => "libraries",
         _ if begins("/usr/sbin/") || begins("/usr/bin/") => "tools",
         _ if path.contains("/ssl/certs/") => "certificates",
         _ => "rest of the root",

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::volume::Volume;
+use crate::architecture::Architecture;
 
 /// A partition, as the table has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,14 +31,18 @@ pub struct Partition {
     pub used: u64,
 }
 
-/// Types of partitions that an image or a node makes (Discoverable Partitions Specification).
-const KINDS: [(u128, &str); 5] = [
+/// Types of partitions that an image or a node makes, besides those of an architecture (Discoverable Partitions Specification).
+const KINDS: [(u128, &str); 3] = [
     (0xc12a_7328_f81f_11d2_ba4b_00a0_c93e_c93b, "esp"),
-    (0x4f68_bce3_e8cd_4db1_96e7_fbca_f984_b709, "root-x86-64"),
-    (0x2c73_57ed_ebd2_46d9_aec1_23d4_37ec_2bf5, "root-x86-64-verity"),
     (0x0fc6_3daf_8483_4772_8e79_3d69_d847_7de4, "linux"),
     (0x4d21_b016_b534_45c2_a9fb_5c16_e091_fd2d, "var"),
 ];
+
+/// The word for a type of partition.
+fn word(kind: Uuid) -> Option<&'static str> {
+    let common = KINDS.iter().find_map(|(known, word)| (Uuid::from_u128(*known) == kind).then_some(*word));
+    common.or_else(|| Architecture::ALL.into_iter().find_map(|one| one.type_name(kind)))
+}
 
 /// Where a header has the identifier of the disk (UEFI specification 2.10, table 5-5).
 const DISK_ID: u64 = 56;
@@ -72,11 +77,10 @@ pub fn read(volume: &mut Volume) -> io::Result<(Uuid, Vec<Partition>)> {
             .filter(|(start, size)| start.checked_add(*size).is_some_and(|end| end <= volume.size))
             .ok_or_else(|| wrong(format!("partition {number} is not on the disk")))?;
         let kind = Uuid::from_bytes_le(entry.type_guid.0);
-        let word = KINDS.iter().find(|(known, _)| Uuid::from_u128(*known) == kind);
         partitions.push(Partition {
             number,
             name: entry.name,
-            kind: word.map_or_else(|| kind.to_string(), |(_, word)| (*word).to_owned()),
+            kind: word(kind).map_or_else(|| kind.to_string(), ToOwned::to_owned),
             id: Some(Uuid::from_bytes_le(entry.guid.0)),
             start,
             size,
@@ -103,11 +107,15 @@ mod tests {
     }
 
     fn disk(sector: u64) -> Vec<u8> {
+        disk_of(sector, Uuid::from_u128(KINDS[0].0))
+    }
+
+    fn disk_of(sector: u64, kind: Uuid) -> Vec<u8> {
         let mut disk = io::Cursor::new(vec![0; 1 << 20]);
         let mut gpt = gptman::GPT::new_from(&mut disk, sector, [7; 16]).unwrap();
         let first = gpt.header.first_usable_lba;
         gpt[3] = gptman::GPTPartitionEntry {
-            partition_type_guid: Uuid::from_u128(KINDS[0].0).to_bytes_le(),
+            partition_type_guid: kind.to_bytes_le(),
             unique_partition_guid: [9; 16],
             starting_lba: first,
             ending_lba: first + 1,
@@ -126,6 +134,16 @@ mod tests {
             let found: Vec<_> = partitions.iter().map(|part| (part.number, part.kind.as_str(), part.size)).collect();
             assert_eq!(found, [(3, "esp", 2 * sector)]);
         }
+    }
+
+    #[test]
+    fn types_have_words_for_every_architecture() {
+        let said = |kind| read_bytes(&disk_of(512, kind)).unwrap().1.remove(0).kind;
+        let [x86, arm] = Architecture::ALL;
+        assert_eq!([x86.root_type(), x86.verity_type()].map(said), ["root-x86-64", "root-x86-64-verity"]);
+        assert_eq!([arm.root_type(), arm.verity_type()].map(said), ["root-arm64", "root-arm64-verity"]);
+        let other = Uuid::from_u128(1);
+        assert_eq!(said(other), other.to_string());
     }
 
     /// A table that names four billion entries would take half a terabyte of memory; its checksum is right.

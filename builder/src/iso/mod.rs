@@ -14,6 +14,7 @@ use object::{Object as _, ObjectSection as _, read::pe::PeFile64};
 use qemu::volume::{Content, Iso};
 
 use crate::{
+    architecture::Architecture,
     fat::{FatError, File, Identity, Volume},
     uki::{self, UkiError},
 };
@@ -28,14 +29,14 @@ pub const MBR: &str = "usr/lib/ISOLINUX/isohdpfx.bin";
 const SECTOR: usize = 2048;
 const LABEL: &str = "STEPPE";
 const FAT_LABEL: [u8; 11] = *b"STEPPE-EFI ";
-/// Where firmware looks on a medium that can be taken out.
-const LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 /// The smallest FAT32, and some more.
 const LEAST_FAT: u64 = 36 << 20;
 
 /// What boots.
 #[derive(Debug, Clone, Copy)]
 pub struct System<'a> {
+    /// The processors of the machines that it boots.
+    pub architecture: Architecture,
     /// The stub of systemd, and what is put behind it; the initramfs has the root in it.
     pub stub: &'a [u8],
     /// The parts of the unified kernel image.
@@ -66,7 +67,7 @@ pub fn build(system: &System<'_>) -> Result<Vec<u8>, IsoError> {
     // What follows the initramfs in the unified kernel image then begins with a sector as well. The kernel skips zeros.
     initrd.resize(initrd.len().next_multiple_of(SECTOR), 0);
     let parts = uki::Parts { initrd: &initrd, ..system.parts };
-    let efi = Efi::build(system.stub, &parts, system.id)?;
+    let efi = Efi::build(system.architecture, system.stub, &parts, system.id)?;
 
     let configuration = boot::configuration(parts.cmdline);
     let part = |(offset, length)| Content::Part { of: 1, offset, length };
@@ -107,10 +108,11 @@ struct Efi {
 }
 
 impl Efi {
-    fn build(stub: &[u8], parts: &uki::Parts<'_>, id: u32) -> Result<Self, IsoError> {
+    fn build(architecture: Architecture, stub: &[u8], parts: &uki::Parts<'_>, id: u32) -> Result<Self, IsoError> {
         // Blank lines at the end of os-release push the sections behind it to where they have to be.
         let mut os_release = parts.os_release.to_owned();
         let mut size = None;
+        let loader = architecture.removable();
         // Once to see where they are, once more to have them in place.
         for _ in 0..2 {
             let image = uki::assemble(stub, &uki::Parts { os_release: &os_release, ..*parts })?;
@@ -119,8 +121,8 @@ impl Efi {
             let size =
                 *size.get_or_insert(((length + length / 48 + (2 << 20)).max(LEAST_FAT)).next_multiple_of(1 << 20));
             let identity = Identity { label: FAT_LABEL, id };
-            let volume = Volume::make(size, identity, &[File::new(LOADER, &image)])?;
-            let place = volume.place(LOADER).unwrap_or_default().start;
+            let volume = Volume::make(size, identity, &[File::new(loader, &image)])?;
+            let place = volume.place(loader).unwrap_or_default().start;
             let [initrd, kernel] = [(".initrd", parts.initrd), (".linux", parts.linux)].map(|(name, bytes)| {
                 let at = section(&image, name).map(|at| place + at)?;
                 (volume.bytes.get(at..at + bytes.len()) == Some(bytes)).then_some((at, bytes.len()))

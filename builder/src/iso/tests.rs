@@ -12,7 +12,13 @@ fn kernel_and_initramfs_are_there_once_for_both() {
     // Lengths for which the sections would begin anywhere.
     for length in [1, 2047, 5000, 700_001] {
         let initrd: Vec<u8> = (0..length).map(|n: u32| u8::try_from(n % 251).unwrap()).collect();
-        let system = System { stub: &fixture::stub(), parts: parts(&initrd, &linux), isolinux: Some(isolinux), id: 7 };
+        let system = System {
+            architecture: Architecture::X86_64,
+            stub: &fixture::stub(),
+            parts: parts(&initrd, &linux),
+            isolinux: Some(isolinux),
+            id: 7,
+        };
         let image = build(&system).unwrap();
         assert!(image == build(&system).unwrap(), "the same input must give the same bytes");
         assert!(image.len() < 38 << 20);
@@ -24,8 +30,13 @@ fn kernel_and_initramfs_are_there_once_for_both() {
 #[test]
 fn the_boot_information_is_where_the_files_are() {
     let isolinux = Isolinux { loader: &[0x11; 3001], module: &[0x22; 500], mbr: &[0x33; 432] };
-    let system =
-        System { stub: &fixture::stub(), parts: parts(&[1; 5000], &[2; 9000]), isolinux: Some(isolinux), id: 7 };
+    let system = System {
+        architecture: Architecture::X86_64,
+        stub: &fixture::stub(),
+        parts: parts(&[1; 5000], &[2; 9000]),
+        isolinux: Some(isolinux),
+        id: 7,
+    };
     let image = build(&system).unwrap();
     let le = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
     let sector = |number: u32| usize::try_from(number).unwrap() * SECTOR;
@@ -54,7 +65,13 @@ fn the_boot_information_is_where_the_files_are() {
 #[test]
 fn programs_of_another_shape_are_named() {
     let isolinux = Isolinux { loader: &[0x11; 30], module: &[], mbr: &[0x33; 432] };
-    let system = System { stub: &fixture::stub(), parts: parts(&[1], &[2]), isolinux: Some(isolinux), id: 7 };
+    let system = System {
+        architecture: Architecture::X86_64,
+        stub: &fixture::stub(),
+        parts: parts(&[1], &[2]),
+        isolinux: Some(isolinux),
+        id: 7,
+    };
     assert!(build(&system).unwrap_err().to_string().contains("isolinux.bin"));
     let isolinux = Isolinux { loader: &[0x11; 300], module: &[], mbr: &[0x33; 433] };
     let error = build(&System { isolinux: Some(isolinux), ..system }).unwrap_err().to_string();

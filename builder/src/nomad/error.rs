@@ -18,9 +18,6 @@ pub enum NomadError {
     /// A version that cannot be part of a file name.
     #[error("nomad version {0:?} is not a version: the recipe says one like \"2.0.5\", without a leading v")]
     BadVersion(String),
-    /// An architecture that the vendor has no release for.
-    #[error("architecture {0:?} is not known: use x86_64 or aarch64")]
-    BadArchitecture(String),
 
     /// The named file is something else.
     #[error(

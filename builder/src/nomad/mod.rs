@@ -43,7 +43,8 @@ use self::{
     release::{Release, digest},
     trust::Trust,
 };
-pub use self::{error::NomadError, fingerprint::Fingerprint, program::Architecture};
+pub use self::{error::NomadError, fingerprint::Fingerprint};
+use crate::architecture::Architecture;
 
 /// The vendor's server.
 pub const RELEASES: &str = "https://releases.hashicorp.com";

@@ -14,47 +14,7 @@ use rustix::{
 };
 
 use super::NomadError;
-
-/// Machines that Nomad is released for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// 64-bit x86.
-    X86_64,
-    /// 64-bit ARM.
-    Aarch64,
-}
-
-impl Architecture {
-    /// Reads the kernel's name for it, as recipes and manifests have it.
-    ///
-    /// # Errors
-    /// When it is not a known one.
-    pub fn parse(name: &str) -> Result<Self, NomadError> {
-        match name {
-            "x86_64" => Ok(Self::X86_64),
-            "aarch64" => Ok(Self::Aarch64),
-            other => Err(NomadError::BadArchitecture(other.to_owned())),
-        }
-    }
-
-    /// The kernel's name for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-
-    /// The word in the names of releases.
-    #[must_use]
-    pub const fn release_name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "amd64",
-            Self::Aarch64 => "arm64",
-        }
-    }
-}
+use crate::architecture::Architecture;
 
 /// What a file is, by its beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,11 +53,14 @@ impl Kind {
             if order == 2 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
         };
         // ET_EXEC and ET_DYN; a core file or an object is no program.
-        match (half(16), half(18), class, order) {
-            (2 | 3, 62, 2, 1) => Self::Program(Architecture::X86_64),
-            (2 | 3, 183, 2, 1) => Self::Program(Architecture::Aarch64),
-            (2 | 3, machine, ..) => Self::Foreign(foreign(machine)),
-            _ => Self::Other,
+        if !matches!(half(16), 2 | 3) {
+            return Self::Other;
+        }
+        let machine = half(18);
+        // Both are of 64 bits, and little-endian.
+        match Architecture::of_elf_machine(machine).filter(|_| (class, order) == (2, 1)) {
+            Some(architecture) => Self::Program(architecture),
+            None => Self::Foreign(foreign(machine)),
         }
     }
 }

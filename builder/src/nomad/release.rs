@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    Architecture, NomadError, archive,
+    NomadError, archive,
     cache::{Cache, Record, executable},
     download::Client,
     sums,
     trust::Trust,
 };
-use crate::content::Digest;
+use crate::{architecture::Architecture, content::Digest};
 
 /// Bytes that the archive may have. Nomad 2.0 has 50 MB.
 const ARCHIVE_LIMIT: u64 = 512 << 20;
@@ -109,7 +109,7 @@ impl Release<'_> {
 
 /// What the names of a release's files begin with, and the program in the cache.
 pub(super) fn name(version: &str, architecture: Architecture) -> String {
-    format!("nomad_{version}_linux_{}", architecture.release_name())
+    format!("nomad_{version}_linux_{}", architecture.nomad())
 }
 
 /// The digest of the file at `path`, and its length.

@@ -12,11 +12,11 @@ use std::{
 use agent::facts::NomadSource;
 
 use super::{
-    Architecture, Fingerprint, KEY_OF_MIRROR as KEY_PATH, NomadError, Obtained, Request,
+    Fingerprint, KEY_OF_MIRROR as KEY_PATH, NomadError, Obtained, Request,
     fixture::{Reply, Server, Signer, program, zip},
     obtain,
 };
-use crate::content::Digest;
+use crate::{architecture::Architecture, content::Digest};
 
 const ZIP: &str = "/nomad/2.0.5/nomad_2.0.5_linux_amd64.zip";
 pub(super) const SUMS: &str = "/nomad/2.0.5/nomad_2.0.5_SHA256SUMS";

@@ -3,7 +3,7 @@
 use agent::{node::datasource, update::version::Version};
 
 use super::{Recipe, RecipeError};
-use crate::{hint, update};
+use crate::{architecture::Architecture, hint, update};
 
 impl Recipe {
     pub(super) fn check(&self, file: &str) -> Result<(), RecipeError> {
@@ -12,6 +12,19 @@ impl Recipe {
             |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._+".contains(&c));
         if !plain(&self.name) {
             return wrong("name", format!("{:?} has characters other than letters, digits and -._+", self.name));
+        }
+        match self.architecture {
+            Architecture::X86_64 => {}
+            // Its names are known, its images are not made: they need an agent, kernels, modules and boot loaders of their own.
+            other @ Architecture::Aarch64 => {
+                let only = Architecture::X86_64;
+                let why = format!(
+                    "images for {other} cannot be built yet: the agent, and the kernels and boot loaders of the recipes, are \
+                     those of {only}; say {:?} or leave the key to what the recipe extends",
+                    only.as_str()
+                );
+                return wrong("architecture", why);
+            }
         }
         if let Some(platform) = self.platform.as_deref().filter(|name| !datasource::names().any(|n| n == *name)) {
             let names: Vec<&str> = datasource::names().collect();

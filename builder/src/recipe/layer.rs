@@ -6,7 +6,7 @@ use agent::{facts::Role, node::datasource};
 use serde::Deserialize;
 
 use super::{ExtraFile, Kernel, ModuleLoading, Modules, Packages, Profile, Recipe, RecipeError, Root};
-use crate::{hint, nomad::Fingerprint, size::Size};
+use crate::{architecture::Architecture, hint, nomad::Fingerprint, size::Size};
 
 /// One file, before what it extends is put below it.
 #[derive(Debug, Default, Deserialize)]
@@ -14,6 +14,7 @@ use crate::{hint, nomad::Fingerprint, size::Size};
 pub(super) struct Layer {
     pub(super) extends: Option<String>,
     pub(super) profile: Option<Profile>,
+    architecture: Option<Architecture>,
     name: Option<String>,
     role: Option<Role>,
     consoles: Option<Vec<String>>,
@@ -131,6 +132,7 @@ impl Layer {
         Self {
             extends: below.extends,
             profile: self.profile.or(below.profile),
+            architecture: self.architecture.or(below.architecture),
             name: self.name.or(below.name),
             role: self.role.or(below.role),
             consoles: self.consoles.or(below.consoles),
@@ -195,6 +197,7 @@ impl Layer {
         let recipe = Recipe {
             name: profile.name_of_image(&need(self.name, file, "name")?),
             profile,
+            architecture: need(self.architecture, file, "architecture")?,
             role: need(self.role, file, "role")?,
             consoles: self.consoles.unwrap_or_default(),
             platform: self.platform.map(|name| datasource::canonical(&name)),

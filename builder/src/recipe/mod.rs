@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layer::Layer;
 pub use self::{error::RecipeError, files::ExtraFile, profile::Profile};
-use crate::{bounded, embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
+use crate::{architecture::Architecture, bounded, embedded, modules::ModuleLists, nomad::Fingerprint, size::Size};
 
 /// A recipe with every value known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +28,8 @@ pub struct Recipe {
     pub name: String,
     /// The machines that it is for.
     pub profile: Profile,
+    /// Their processors.
+    pub architecture: Architecture,
     /// What a node made from the image promises to be.
     pub role: Role,
     /// Terminals on which the interactive console always runs.
@@ -54,7 +56,7 @@ pub struct Recipe {
     pub disk_size: Size,
     /// Size of the EFI system partition.
     pub esp_size: Size,
-    /// Whether the disk boots by a PC BIOS too, besides UEFI.
+    /// Whether the disk boots by a PC BIOS too, besides UEFI. Machines that are not `x86_64` have none.
     pub bios: bool,
     /// Size of a slot: of a partition for a root.
     pub slot_size: Size,
@@ -257,6 +259,22 @@ mod tests {
         assert_eq!((recipe.name.as_str(), recipe.root.level, recipe.role), ("mine", 3, Role::Server));
         assert_eq!((recipe.root.block, recipe.bios), (Size(128 << 10), true));
         assert!(!parse("extends = \"server\"\n[disk]\nbios = false\n").unwrap().bios);
+    }
+
+    #[test]
+    fn the_architecture_is_the_recipes() {
+        assert_eq!(Recipe::embedded(Role::Client, None).unwrap().architecture, Architecture::X86_64);
+        let own = |name: &str| parse(&format!("extends = \"server\"\narchitecture = \"{name}\"\n"));
+        assert_eq!(own("x86_64").unwrap(), parse("extends = \"server\"\n").unwrap());
+        let said = own("aarch64").unwrap_err().to_string();
+        assert!(said.starts_with("r.toml: architecture: images for aarch64 cannot be built yet: "), "{said}");
+        assert!(said.contains("say \"x86_64\""), "{said}");
+        let said = own("amd64").unwrap_err().to_string();
+        assert_eq!(said, "r.toml:2:16: architecture \"amd64\" is not known: use x86_64 or aarch64");
+        let alone =
+            "profile = \"cloud\"\nname = \"x\"\nrole = \"server\"\n[harden]\ncmdline = []\n[kernel]\ncmdline = []\n";
+        let said = parse(&format!("{alone}[packages]\nnames = []\n")).unwrap_err().to_string();
+        assert!(said.starts_with("r.toml: architecture is missing: "), "{said}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn manifest(source: NomadSource) -> Manifest {
         profile: crate::recipe::Profile::Cloud,
         version: "0.1.0".into(),
         role: Role::Server,
-        architecture: "x86_64".into(),
+        architecture: crate::architecture::Architecture::X86_64,
         standin: source == NomadSource::StandIn,
         nomad: NomadFacts { version: "2.0.5".into(), source, sha256: Digest::of(b"nomad").hex() },
         kernel: "6.12-test".into(),
