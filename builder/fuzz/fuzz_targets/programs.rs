@@ -59,6 +59,8 @@ fn module(bytes: &[u8]) {
         always: vec!["c".to_owned()],
         devices: vec!["a_b".to_owned()],
         asked: [("c".to_owned(), vec!["a_b".to_owned()])].into(),
+        buses: [("pci".to_owned(), "c".to_owned())].into(),
+        only: [("a_b".to_owned(), vec!["pci:*".to_owned()])].into(),
     };
     if let Ok(selection) = catalogue.select(&wanted, &[]) {
         let _ = selection.drivers_text();
