@@ -27,6 +27,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Takes a package of the lock file out of the cache; gives its place there and its bytes.
+fn without_a_package(world: &World) -> (PathBuf, Vec<u8>) {
+    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
+    let package = Lock::parse("lock", &text).unwrap().package("e2fsprogs").unwrap().clone();
+    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    (path, whole)
+}
+
 fn works(world: &World, output: &Path) {
     let built = world.build(output, &[]);
     assert!(built.status.success(), "{}", said(&built));
@@ -123,11 +133,7 @@ fn a_damaged_package_is_fetched_again_or_named() {
 fn a_mirror_without_the_archives_signature_is_named_and_not_believed() {
     let world = World::new();
     let output = world.path("out");
-    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
-    let package = Lock::parse("lock", &text).unwrap().package("e2fsprogs").unwrap().clone();
-    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
-    let whole = fs::read(&path).unwrap();
-    fs::remove_file(&path).unwrap();
+    let (path, whole) = without_a_package(&world);
     let server = Server::start();
     let release = "Suite: trixie\nCodename: trixie\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n";
     for name in ["InRelease", "Release", "Release.gpg"] {
@@ -318,11 +324,7 @@ fn by_another_key(data: &[u8]) -> String {
 fn a_mirror_that_is_not_to_be_trusted_is_named() {
     let world = World::new();
     let output = world.path("out");
-    let text = fs::read_to_string(world.recipe.with_extension("lock")).unwrap();
-    let package = Lock::parse("lock", &text).unwrap().package("e2fsprogs").unwrap().clone();
-    let path = world.cache().join(format!("packages/{}.deb", package.sha256));
-    let whole = fs::read(&path).unwrap();
-    fs::remove_file(&path).unwrap();
+    let (path, whole) = without_a_package(&world);
     let server = Server::start();
     let mirror = format!("{}/debian", server.url());
     let release = b"Suite: trixie\nCodename: trixie\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n".to_vec();

@@ -4,7 +4,6 @@ mod common;
 
 use std::{fs, sync::Arc};
 
-use agent::{facts::Role, update::manifest::Manifest as UpdateManifest};
 use builder::{
     channel,
     deb::Deb,
@@ -88,15 +87,7 @@ fn update_file() -> Vec<u8> {
     let (image, root) = (unified(), root());
     let hashes = verity::tree(&root, &verity::Parameters::of(&root));
     let parts: update::Parts<'_> = [&image, b"vmlinuz", b"initrd", &root, &hashes.bytes];
-    let manifest = UpdateManifest {
-        role: Role::Server,
-        profile: "cloud".into(),
-        architecture: "x86_64".into(),
-        version: "2.1".parse().unwrap(),
-        root_hash: *hashes.root_hash.bytes(),
-        cmdline: "quiet".into(),
-        parts: update::describe(&parts),
-    };
+    let manifest = common::update_manifest(&hashes, &parts);
     update::build(&manifest, &parts).unwrap()
 }
 

@@ -9,7 +9,6 @@ use std::{
     path::Path,
 };
 
-use agent::{facts::Role, update::manifest::Manifest as UpdateManifest};
 use builder::{
     architecture::Architecture,
     channel,
@@ -192,15 +191,7 @@ fn updates() {
     root.resize(root.len().next_multiple_of(verity::BLOCK), 0);
     let hashes = verity::tree(&root, &verity::Parameters::of(&root));
     let parts: update::Parts<'_> = [&image, b"vmlinuz", b"initrd", &root, &hashes.bytes];
-    let manifest = UpdateManifest {
-        role: Role::Server,
-        profile: "cloud".into(),
-        architecture: "x86_64".into(),
-        version: "2.1".parse().unwrap(),
-        root_hash: *hashes.root_hash.bytes(),
-        cmdline: "quiet".into(),
-        parts: update::describe(&parts),
-    };
+    let manifest = common::update_manifest(&hashes, &parts);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.key");
     update::generate(&path).unwrap();

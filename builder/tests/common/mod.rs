@@ -16,7 +16,7 @@ use std::{
     process::Output,
 };
 
-use agent::facts::Role;
+use agent::{facts::Role, update::manifest::Manifest as UpdateManifest};
 use assert_cmd::Command;
 use builder::{
     cache::Cache,
@@ -25,6 +25,7 @@ use builder::{
     lock::{Lock, Locked},
     modules::ModuleLists,
     recipe::{Profile, Recipe},
+    update, verity,
 };
 use fixture::Member;
 
@@ -34,6 +35,19 @@ pub(crate) const KERNEL: &str = "6.1.0-cloud-amd64";
 /// Every format.
 pub(crate) const ALL: [&str; 4] =
     ["--format", "raw,qcow2,qcow2-zstd,vmdk,vhd,ova,gce,iso,netboot,update", "--compress", "none,zstd,gzip,xz"];
+
+/// What an update of these parts says of itself.
+pub(crate) fn update_manifest(hashes: &verity::Tree, parts: &update::Parts<'_>) -> UpdateManifest {
+    UpdateManifest {
+        role: Role::Server,
+        profile: "cloud".into(),
+        architecture: "x86_64".into(),
+        version: "2.1".parse().unwrap(),
+        root_hash: *hashes.root_hash.bytes(),
+        cmdline: "quiet".into(),
+        parts: update::describe(parts),
+    }
+}
 
 /// Everything below one temporary folder.
 pub(crate) struct World {
