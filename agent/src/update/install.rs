@@ -206,6 +206,8 @@ impl<D: Read + Write + Seek> Installer<D> {
         for (name, part) in PARTS.into_iter().zip(&manifest.parts) {
             self.part(&mut archive, name, part)?;
         }
+        // An input that knows how long it is, and its hash, judges them at its end.
+        archive.end()?;
         self.disk.flush().map_err(|source| UpdateError::Disk { name: "the update", source })?;
         for (name, part) in PARTS.into_iter().zip(&manifest.parts) {
             if let Some(partition) = self.partition(name) {

@@ -9,6 +9,8 @@ use std::io::{self, Read};
 pub const BLOCK: usize = 512;
 /// No member is longer, in bytes.
 const MOST: u64 = 8 << 30;
+/// What may stand behind the last member, in bytes: two blocks, and what fills the archive up to whole records of 10 KiB.
+const LONGEST_END: u64 = 2 * BLOCK as u64 + 10_240;
 
 /// A member's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +134,17 @@ impl<R: Read> Archive<R> {
         self.0.read_exact(&mut buffer[..rest]).map_err(UstarError::Read)?;
         Ok(())
     }
+
+    /// Reads what stands behind the last member, to the end of the input: zeros, or nothing when the input keeps its end to itself.
+    ///
+    /// # Errors
+    /// When there is more, or the input fails at its end.
+    pub fn end(&mut self) -> Result<(), UstarError> {
+        let mut rest = Vec::new();
+        self.0.by_ref().take(LONGEST_END + 1).read_to_end(&mut rest)?;
+        let is_end = rest.len() as u64 <= LONGEST_END && rest.iter().all(|byte| *byte == 0);
+        if is_end { Ok(()) } else { Err(UstarError::Format("there is more behind its last member")) }
+    }
 }
 
 #[cfg(test)]
@@ -163,9 +176,20 @@ mod tests {
         assert_eq!(read(&mut archive), Some(("update.json".into(), b"abc".to_vec())));
         assert_eq!(read(&mut archive), Some(("uki.efi".into(), vec![7; 512])));
         assert_eq!(read(&mut archive), None);
+        archive.end().unwrap();
         let mut cut = Archive::new(&bytes[..600]);
         let header = cut.next_header().unwrap().unwrap();
         assert!(cut.member(header.size, |_| Ok::<(), UstarError>(())).is_err());
+    }
+
+    #[test]
+    fn behind_the_last_member_is_nothing_but_zeros() {
+        let end = |length: usize, last: &[u8]| Archive::new(&[&vec![0; length], last].concat()[..]).end();
+        for length in [0, 2 * BLOCK, 10_240] {
+            end(length, &[]).unwrap();
+            assert!(end(length, &[1]).unwrap_err().to_string().contains("more behind its last member"));
+        }
+        assert!(Archive::new(io::repeat(0)).end().is_err(), "it has no end");
     }
 
     #[test]

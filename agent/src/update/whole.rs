@@ -4,11 +4,11 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// The end of a tape archive, which who reads its members does not read.
+/// The end of a tape archive: it is kept to itself.
 const END: u64 = 1024;
 
-/// Passes on what it reads. Before the last byte of the last member is passed on, the rest is read and the hash is checked: nothing is
-/// taken for whole that is not.
+/// Passes on what it reads. Before the last byte of the last member is passed on, the rest is read and the hash is checked. An input that
+/// ends before that is found when it is read to its end.
 pub(super) struct Whole<R, S> {
     input: R,
     size: u64,

@@ -12,6 +12,7 @@ use crate::{
         esp::{fixture, once},
         signature::tests::Signer,
         ustar::{header, padding},
+        whole::Whole,
     },
 };
 
@@ -137,7 +138,7 @@ impl Machine {
     }
 
     /// An update with power for so many bytes, and then for so many of the last steps.
-    fn update(&mut self, own: &Own, file: &[u8], power: usize, steps: usize) -> Result<Manifest, UpdateError> {
+    fn update(&mut self, own: &Own, file: impl Read, power: usize, steps: usize) -> Result<Manifest, UpdateError> {
         let mut disk = Cursor::new(std::mem::take(&mut self.disk));
         let place = place::on(&gpt::read(&mut disk, 512).unwrap(), RUNNING).unwrap();
         let disk = Mains { disk, power: Rc::new(Cell::new(power)) };
@@ -147,7 +148,7 @@ impl Machine {
         done
     }
 
-    fn whole(&mut self, own: &Own, file: &[u8]) -> Result<Manifest, UpdateError> {
+    fn whole(&mut self, own: &Own, file: impl Read) -> Result<Manifest, UpdateError> {
         self.update(own, file, usize::MAX, Step::ALL.len())
     }
 
@@ -206,13 +207,13 @@ impl Machine {
 fn an_update_is_installed_and_boots_next_on_trial() {
     let mut machine = Machine::new();
     let (own, file) = (machine.own(), machine.signed());
-    assert_eq!(machine.whole(&own, &file).unwrap(), manifest());
+    assert_eq!(machine.whole(&own, &file[..]).unwrap(), manifest());
     machine.is_sound();
     machine.is_updated();
     assert_eq!(machine.entries(), ["steppe-0000000001-a.efi", "steppe-0000000002-b+3.efi"]);
     assert_eq!(once(machine.dir.path()).as_deref(), Some("b steppe.on-trial"));
     // Once more, for instance with a corrected version: the entry is replaced.
-    machine.whole(&own, &file).unwrap();
+    machine.whole(&own, &file[..]).unwrap();
     assert_eq!(machine.entries(), ["steppe-0000000001-a.efi", "steppe-0000000002-b+3.efi"]);
 }
 
@@ -245,14 +246,14 @@ fn what_is_not_for_this_node_changes_nothing() {
         (&newer, &signed, "older than 1.3"),
         (&same, &signed, "the very system that runs"),
     ] {
-        let why = machine.whole(own, file).unwrap_err().to_string();
+        let why = machine.whole(own, &file[..]).unwrap_err().to_string();
         assert!(why.contains(part), "{why}");
         assert!(machine.disk == before);
         assert_eq!(machine.entries(), ["steppe-0000000001-a.efi"]);
     }
     let other = Own { named: Some("9.9".parse().unwrap()), older: true, ..newer.clone() };
-    assert!(matches!(machine.whole(&other, &signed), Err(UpdateError::Named { .. })));
-    machine.whole(&Own { older: true, ..newer }, &signed).unwrap();
+    assert!(matches!(machine.whole(&other, &signed[..]), Err(UpdateError::Named { .. })));
+    machine.whole(&Own { older: true, ..newer }, &signed[..]).unwrap();
 }
 
 #[test]
@@ -261,7 +262,7 @@ fn a_clients_update_a_smaller_slot_and_a_grown_disk() {
     let (own, signed) = (machine.own(), machine.signed());
     let client = Own { role: Role::Client, ..own.clone() };
     let update = file(&Manifest { role: Role::Client, ..manifest() }, |text| Some(machine.signer.sign(text)));
-    machine.whole(&client, &update).unwrap();
+    machine.whole(&client, &update[..]).unwrap();
     machine.is_updated();
 
     // As somebody made the disk who had less room for slot b.
@@ -271,7 +272,7 @@ fn a_clients_update_a_smaller_slot_and_a_grown_disk() {
     table[4].ending_lba = table[4].starting_lba + 99;
     table.write_into(&mut disk).unwrap();
     let before = machine.disk.clone();
-    let why = machine.whole(&own, &signed).unwrap_err().to_string();
+    let why = machine.whole(&own, &signed[..]).unwrap_err().to_string();
     assert_eq!(why, "root.squashfs of the update has 70000 bytes, its partition has room for 51200");
     assert!(machine.disk == before);
     machine.is_sound();
@@ -279,7 +280,7 @@ fn a_clients_update_a_smaller_slot_and_a_grown_disk() {
     // The hypervisor made it larger: the table's copy is no longer at its end.
     let mut machine = Machine { signer: machine.signer, ..Machine::new() };
     machine.disk.resize(machine.disk.len() + usize::try_from(4 * MIB).unwrap(), 0);
-    machine.whole(&own, &signed).unwrap();
+    machine.whole(&own, &signed[..]).unwrap();
     machine.is_sound();
     machine.is_updated();
 }
@@ -290,9 +291,30 @@ fn a_system_on_trial_is_not_updated() {
     let (own, file) = (machine.own(), machine.signed());
     let entries = machine.dir.path().join(slots::ENTRIES);
     fs::rename(entries.join("steppe-0000000001-a.efi"), entries.join("steppe-0000000001-a+2-1.efi")).unwrap();
-    assert!(matches!(machine.whole(&own, &file), Err(UpdateError::OnTrial)));
+    assert!(matches!(machine.whole(&own, &file[..]), Err(UpdateError::OnTrial)));
     fs::remove_file(entries.join("steppe-0000000001-a+2-1.efi")).unwrap();
-    assert!(matches!(machine.whole(&own, &file), Err(UpdateError::NoEntry(Slot::A))));
+    assert!(matches!(machine.whole(&own, &file[..]), Err(UpdateError::NoEntry(Slot::A))));
+}
+
+#[test]
+fn a_good_update_that_is_not_the_one_of_the_channel_is_not_installed() {
+    let mut machine = Machine::new();
+    let (own, file) = (machine.own(), machine.signed());
+    let (size, hash) = (file.len() as u64, Sha256::digest(&file).into());
+    for (size, hash, part) in [
+        (size + 4096, hash, "shorter than the channel says"),
+        (size + 1, hash, "shorter than the channel says"),
+        (size - 1, hash, "longer than the channel says"),
+        (size - 4096, hash, "longer than the channel says"),
+        (size, [7; 32], "its SHA-256 is another"),
+    ] {
+        let why = machine.whole(&own, Whole::new(&file[..], size, hash, |_| {})).unwrap_err().to_string();
+        assert!(why.contains(part), "{size}: {why}");
+        assert_eq!(machine.entries(), ["steppe-0000000001-a.efi"]);
+        machine.is_sound();
+    }
+    machine.whole(&own, Whole::new(&file[..], size, hash, |_| {})).unwrap();
+    machine.is_updated();
 }
 
 proptest! {
@@ -304,7 +326,7 @@ proptest! {
         let mut machine = Machine::new();
         let (own, file) = (machine.own(), machine.signed());
         if earlier {
-            machine.whole(&own, &file).unwrap();
+            machine.whole(&own, &file[..]).unwrap();
         }
         // One of three ways to end: the stream, the disk, the last steps.
         let (cut, power) = match steps {
@@ -314,7 +336,7 @@ proptest! {
         };
         let _ = machine.update(&own, cut, power, if steps < 2 { 4 } else { steps - 1 });
         machine.is_sound();
-        machine.whole(&own, &file).unwrap();
+        machine.whole(&own, &file[..]).unwrap();
         machine.is_sound();
         machine.is_updated();
     }
@@ -326,7 +348,7 @@ proptest! {
         let (own, mut file) = (machine.own(), machine.signed());
         let at = at.index(file.len());
         file[at] ^= 1_u8 << bit;
-        let done = machine.whole(&own, &file);
+        let done = machine.whole(&own, &file[..]);
         machine.is_sound();
         if done.is_ok() {
             // Only what fills up blocks counts for nothing.
