@@ -150,6 +150,12 @@ impl Esp {
         self.replace(slots::SYSLINUX_CFG, &config::syslinux(slot, &cmdline))
     }
 
+    /// The slot that syslinux boots. `None` on a disk without it, and when its configuration does not say.
+    #[must_use]
+    pub fn default_slot(&self) -> Option<Slot> {
+        config::default_of(&fs::read_to_string(self.path(slots::SYSLINUX_CFG)).ok()?)
+    }
+
     /// Has syslinux boot something else once; nothing, when the command is empty. Written in place, and only when it is not there yet:
     /// the boot loader knows the sectors.
     ///

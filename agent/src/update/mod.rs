@@ -18,6 +18,7 @@ mod run;
 pub mod signature;
 pub mod turn;
 pub mod ustar;
+mod verdict;
 pub mod version;
 mod whole;
 

@@ -22,6 +22,7 @@ use super::{
     manifest::{Manifest, unhex},
     place::{self, Place, PlaceError},
     record::{self, Outcome, Record},
+    verdict::{self, Ending},
     version::{NoVersion, Version},
     whole::Whole,
 };
@@ -35,12 +36,7 @@ use crate::{
     notice,
     notify::{self, Message, ModuleRequestError, Power},
     paths,
-    slots::{
-        Slot,
-        choice::{self, RollbackError},
-        config,
-        entry::{Entry, Tries},
-    },
+    slots::choice::{self, RollbackError},
     warning,
 };
 
@@ -170,19 +166,10 @@ fn withdraw() -> Result<(), RunError> {
     if record.slot == place.running {
         return Ok(());
     }
-    with_esp(&disk, &place, |esp| give_up(&esp, record.slot))?;
+    with_esp(&disk, &place, |esp| Ok(verdict::give_up(&esp, record.slot)?))?;
     notice!("{} does not boot", record.version);
     say(format!("{} does not boot", record.version));
     Record::forget(state).map_err(system("forget it"))
-}
-
-/// The entry of a slot is not to be tried again; gives it, as it is then.
-fn give_up(esp: &Esp, slot: Slot) -> Result<Option<Entry>, RunError> {
-    let entry = choice::of(&esp.entries()?, slot);
-    let rename = entry.and_then(choice::give_up);
-    esp.boot_once("")?;
-    rename.map(|rename| esp.apply(&rename)).transpose()?;
-    Ok(rename.map(|rename| rename.to).or(entry))
 }
 
 /// The other slot boots from now on, and the machine is restarted.
@@ -222,13 +209,7 @@ fn tell(message: Message) -> Result<(), RunError> {
 fn bless() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
     let running = place.running;
-    with_esp(&disk, &place, |esp| {
-        // Under BIOS the default makes it count, under UEFI the name.
-        esp.set_default(running)?;
-        esp.boot_once("")?;
-        let rename = choice::of(&esp.entries()?, running).and_then(choice::bless);
-        Ok(rename.map(|rename| esp.apply(&rename)).transpose()?)
-    })?;
+    with_esp(&disk, &place, |esp| Ok(verdict::bless(&esp, running)?))?;
     if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == running) {
         remember(&Record { outcome: Outcome::Good, why: String::new(), ..record });
     }
@@ -239,56 +220,30 @@ fn bless() -> Result<(), RunError> {
 /// Says how the last update went, when this boot is not its trial: the machine fell back from it.
 fn settle() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
-    let (running, other) = (place.running, place.running.other());
-    let mut record = match Record::read(Path::new(paths::STATE_DIR)) {
+    let running = place.running;
+    let state = Path::new(paths::STATE_DIR);
+    let mut record = match Record::read(state) {
         Some(record) => record,
         None => Record::new(ImageFacts::read(Path::new("/"))?.image_version().parse()?, running),
     };
-    let entry = with_esp(&disk, &place, |esp| {
-        let entry = choice::of(&esp.entries()?, other);
-        if record.slot == running {
-            return Ok(entry);
-        }
-        // Under BIOS the power failed between the last two steps: the entry is there, and nothing has tried it.
-        if record.outcome == Outcome::Written && entry.is_some_and(|entry| entry.tries == Some(Tries::NEW)) {
-            esp.boot_once(&config::trial(other))?;
-            record.outcome = Outcome::Installed;
-            return Ok(entry);
-        }
-        give_up(&esp, other)
-    })?;
-    if record.outcome == Outcome::Installed && entry.is_some_and(|entry| entry.tries == Some(Tries::NEW)) {
-        remember(&record);
-        notice!(
-            "the update to {} was cut off at its end: it is complete now, and boots next, on trial",
-            record.version
-        );
-        return Ok(());
+    let ending = with_esp(&disk, &place, |esp| Ok(verdict::settle(&esp, &mut record, running)?))?;
+    let version = &record.version;
+    if ending == Ending::CutOff {
+        notice!("the update to {version} was cut off before it could boot");
+        return Record::forget(state).map_err(system("forget it"));
     }
-    let is_lost = entry.is_some_and(|entry| entry.is_lost());
-    if record.slot == running {
-        record.outcome = Outcome::Good;
-        if is_lost {
-            record.why = format!("the machine fell back to it from slot {other}: {}", record::LOST);
-            error!("{}", record.why);
-        }
-        remember(&record);
-        return Ok(());
-    }
-    if is_lost && record.outcome == Outcome::Good {
-        (record.tries, record.why) = (0, String::new());
-    }
-    if is_lost && record.why.is_empty() {
-        record::LOST.clone_into(&mut record.why);
-    }
-    if entry.is_none() && matches!(record.outcome, Outcome::Written | Outcome::Installed) {
-        notice!("the update to {} was cut off before it could boot", record.version);
-        return Record::forget(Path::new(paths::STATE_DIR)).map_err(system("forget it"));
-    }
-    record.outcome = Outcome::Failed;
-    record.tries = entry.and_then(|entry| entry.tries).map_or(0, |tries| tries.done).max(record.tries);
     remember(&record);
-    error!("the update failed, and the machine fell back to slot {}: {}", place.running, record.summary());
+    match ending {
+        Ending::Completed => {
+            notice!("the update to {version} was cut off at its end: it is complete now, and boots next, on trial");
+        }
+        Ending::Unproven => warning!("slot {running} is still on trial, which nobody ends: `bless` it when it is good"),
+        Ending::Failed => {
+            error!("the update failed, and the machine fell back to slot {running}: {}", record.summary());
+        }
+        Ending::Good if !record.why.is_empty() => error!("{}", record.why),
+        Ending::Good | Ending::CutOff => {}
+    }
     Ok(())
 }
 
