@@ -26,7 +26,7 @@ pub use self::{
         PartitionChange, change_partition, configure_loop, free_loop_device, identify_controller, inherited,
         resize_ext4, set_label, set_watchdog, stop_watchdog,
     },
-    process::{Place, foreground, spawn},
+    process::{Place, ended, foreground, spawn},
 };
 
 /// Time since the kernel started, suspended time included (`CLOCK_BOOTTIME`): the agent's only clock for durations.

@@ -39,6 +39,12 @@ impl Devices {
         devices
     }
 
+    /// None, and no events.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { listener: None, loader: Loader::new(Path::new("/none"), ""), sys: "/none".into(), corrupted: None }
+    }
+
     /// Loads drivers until no new devices appear: the driver of a bus finds further ones, and the kernel says so before the
     /// loading of that driver returns. Those that take longer have their events read later.
     fn settle(&mut self) -> Result<(), ModuleError> {

@@ -72,7 +72,7 @@ fn boot() -> Result<Infallible, RootError> {
     // Before the units: the first thing that they do is to speak to init.
     let trial = on_trial.then(|| trial::begin(&cmdline));
     let unsettled = trial.is_none() && (trial::is_unsettled() || fallback::is_other_lost());
-    let mut manager = Manager::new(units, timeline, held, devices, trial)?;
+    let mut manager = Manager::new(Path::new(paths::NOTIFY_SOCKET), units, timeline, held, devices, trial)?;
     manager.keeper = keeper;
     manager.judge_root();
     if unsettled {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use nix::{
-    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
         signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::{WaitPidFlag, waitpid},
     },
     unistd::{Pid, pipe2},
 };
@@ -92,6 +91,19 @@ impl Units {
         self.slots.len() - 1
     }
 
+    /// Units that this process itself has no control groups for.
+    #[cfg(test)]
+    pub(super) fn without_processes(log_dir: &Path) -> Self {
+        Self { slots: Vec::new(), pipes: Vec::new(), log_dir: log_dir.to_owned(), copied: false, closing: false }
+    }
+
+    /// Adds a unit whose process is there.
+    #[cfg(test)]
+    pub(super) fn adopt(&mut self, spec: UnitSpec, pid: i32) {
+        let at = self.insert(spec);
+        self.slots[at].unit.spawned(pid, sys::boottime());
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.slots.iter().position(|slot| slot.unit.spec().name == name)
     }
@@ -144,23 +156,17 @@ impl Units {
         self.perform(at, effects);
     }
 
-    /// Reaps every process that has ended: the units' and those that lost their parents.
-    pub(super) fn reap(&mut self) {
-        loop {
-            let (pid, exit) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), Exit::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), Exit::Signal(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(why) => return warning!("failed to wait for children: {why}"),
-            };
-            let Some(at) = self.slots.iter().position(|slot| slot.unit.pid() == Some(pid)) else { continue };
-            // Its last words come before the message that it ended.
-            let name = self.slots[at].unit.spec().name.clone();
-            self.pump_unit(&name);
-            let effects = self.slots[at].unit.exited(exit, sys::boottime());
-            self.perform(at, effects);
-        }
+    /// Reaps a process that has ended: a unit's, or one that lost its parents. Gives the name of its unit.
+    pub(super) fn reap(&mut self, pid: Pid, exit: Exit) -> Option<String> {
+        // It is there, and nobody else waits for it.
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        let at = self.slots.iter().position(|slot| slot.unit.pid() == Some(pid.as_raw()))?;
+        // Its last words come before the message that it ended.
+        let name = self.slots[at].unit.spec().name.clone();
+        self.pump_unit(&name);
+        let effects = self.slots[at].unit.exited(exit, sys::boottime());
+        self.perform(at, effects);
+        Some(name)
     }
 
     /// Lets the time of every unit pass.

@@ -14,7 +14,7 @@ use nix::{
         resource::{Resource, setrlimit},
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
     },
-    unistd::{Gid, Uid, setgid, setgroups, setsid, setuid},
+    unistd::{Gid, Pid, Uid, setgid, setgroups, setsid, setuid},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ pub struct Place {
     pub cgroup: Option<File>,
 }
 
-/// Starts a unit's process and returns its pid. The caller reaps it with `waitpid(-1)`.
+/// Starts a unit's process and returns its pid. The caller reaps it, when [`ended`] gives it.
 ///
 /// The child gets exactly the environment of the specification, a session of its own, no signal blocked, `SIGPIPE` as
 /// programs expect it, and `/dev/null` as stdin.
@@ -86,6 +86,23 @@ pub fn spawn(spec: &UnitSpec, place: Place) -> io::Result<i32> {
     command.spawn().map(|child| child.id().cast_signed())
 }
 
+/// A child that has ended and is not reaped yet, so that its number still stands for it: the number, whether it exited, and its
+/// exit code or else the signal that ended it, of whatever number.
+#[must_use]
+pub fn ended() -> Option<(Pid, bool, i32)> {
+    // SAFETY: the type is made of integers and unions of them, which may be zero.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes to `info` only, which lives through the call.
+    if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } != 0 {
+        // There are no children.
+        return None;
+    }
+    // SAFETY: these are the fields of a child that ended; where none has, they are zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    (pid != 0).then(|| (Pid::from_raw(pid), info.si_code == libc::CLD_EXITED, status))
+}
+
 /// Takes every capability but `kept` out of the caller's reach: no program that it executes can have it.
 fn bound(kept: Capabilities) -> io::Result<()> {
     for number in (0..u64::BITS).filter(|number| kept.0 & (1 << number) == 0) {
@@ -120,7 +137,7 @@ fn filter() -> io::Result<()> {
 /// signals of a terminal at their defaults.
 pub fn foreground(command: &mut Command, tty: OwnedFd) {
     let setup = move || {
-        nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))?;
+        nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         nix::unistd::tcsetpgrp(&tty, nix::unistd::getpid())?;
         for which in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGTTOU, Signal::SIGPIPE] {
             // SAFETY: the default action is no handler of ours.
