@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{architecture::Architecture, content::Digest};
+use crate::{architecture::Architecture, content::Digest, recipe::Packages};
 
 /// The keys of the Debian archive, from the package `debian-archive-keyring`.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -20,6 +20,7 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub struct Apt {
     folder: PathBuf,
     mirror: String,
+    security: Option<String>,
 }
 
 /// What the archive says about a package.
@@ -38,27 +39,43 @@ pub struct Candidate {
 }
 
 impl Apt {
-    /// Prepares the directories in `folder` for a suite of `mirror`, and for packages of one architecture, whatever the host's is.
+    /// Prepares the directories in `folder` for the suite and components of `packages`, from `mirror` and, with one for security
+    /// updates, from `<suite>-security` too: of a package the higher version counts. Of packages those of one architecture, whatever the
+    /// host's is.
     ///
     /// # Errors
     /// When they cannot be written, the keyring is not there, or there is no apt.
     pub fn new(
         folder: &Path,
         mirror: &str,
-        suite: &str,
-        components: &[String],
+        security: Option<&str>,
+        packages: &Packages,
+        architecture: Architecture,
+    ) -> Result<Self, AptError> {
+        Self::trusting(Path::new(KEYRING), folder, mirror, security, packages, architecture)
+    }
+
+    fn trusting(
+        keyring: &Path,
+        folder: &Path,
+        mirror: &str,
+        security: Option<&str>,
+        packages: &Packages,
         architecture: Architecture,
     ) -> Result<Self, AptError> {
         if mirror.is_empty() {
             return Err(AptError::NoMirror);
         }
-        if mirror.contains(char::is_whitespace) || !mirror.contains(":/") {
-            return Err(AptError::Mirror(mirror.to_owned()));
+        for mirror in [mirror].into_iter().chain(security) {
+            if mirror.contains(char::is_whitespace) || !mirror.contains(":/") {
+                return Err(AptError::Mirror(mirror.to_owned()));
+            }
         }
-        if !Path::new(KEYRING).exists() {
+        if !keyring.exists() {
             return Err(AptError::Keyring);
         }
-        let apt = Self { folder: folder.to_path_buf(), mirror: mirror.to_owned() };
+        let apt =
+            Self { folder: folder.to_path_buf(), mirror: mirror.to_owned(), security: security.map(ToOwned::to_owned) };
         for part in ["state/lists/partial", "cache/archives/partial", "etc"] {
             apt.write(part, None)?;
         }
@@ -67,10 +84,19 @@ impl Apt {
             "etc/apt.conf",
             Some(&configuration(&apt.folder, &String::from_utf8_lossy(&host.stdout), architecture)),
         )?;
-        let (arch, components) = (architecture.debian(), components.join(" "));
-        let source = format!("deb [arch={arch} signed-by={KEYRING}] {mirror} {suite} {components}\n");
-        apt.write("etc/sources.list", Some(&source))?;
+        apt.write("etc/sources.list", Some(&apt.sources(keyring, packages, architecture)))?;
         Ok(apt)
+    }
+
+    /// One line for each mirror. The suite of security updates has the components of its archive since Debian 11.
+    fn sources(&self, keyring: &Path, packages: &Packages, architecture: Architecture) -> String {
+        let (arch, suite, components) = (architecture.debian(), &packages.suite, packages.components.join(" "));
+        let keyring = keyring.display();
+        let line = |mirror: &str, suite: &str| {
+            format!("deb [arch={arch} signed-by={keyring}] {mirror} {suite} {components}\n")
+        };
+        let security = self.security.as_ref().map(|mirror| line(mirror, &format!("{suite}-security")));
+        line(&self.mirror, suite) + &security.unwrap_or_default()
     }
 
     fn write(&self, part: &str, text: Option<&str>) -> Result<(), AptError> {
@@ -107,16 +133,38 @@ impl Apt {
     /// Why the lists are not taken, by what apt says. Its words for a signature are others since version 2.9.
     fn refused(&self, said: String) -> AptError {
         let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
-        let mirror = self.mirror.clone();
+        let At { mirror, option } = self.blamed(&said);
         if says(&["GPG error", "OpenPGP signature verification failed", "is not signed", "NO_PUBKEY"]) {
-            AptError::Signature { mirror, said }
+            AptError::Signature { mirror, option, said }
         } else if says(&["is expired", "is not valid yet"]) {
-            AptError::Time { mirror, said }
+            AptError::Time { mirror, option, said }
         } else if is_full(&said) {
             AptError::Full { folder: self.folder.clone(), said }
         } else {
-            AptError::Update { mirror, said }
+            AptError::Update { mirror, option, said }
         }
+    }
+
+    /// The mirrors that apt complains about, by their addresses in what it says: all of them when it names none.
+    fn blamed(&self, said: &str) -> At {
+        let named = |mirror: &str| {
+            let mirror = mirror.trim_end_matches('/');
+            said.match_indices(mirror).any(|(at, _)| said[at + mirror.len()..].starts_with(['/', ' ', '\'']))
+        };
+        let (archive, security) = (&self.mirror, self.security.as_ref());
+        match (named(archive), security) {
+            (false, Some(security)) if named(security) => {
+                At { mirror: security.clone(), option: "--security-mirror (none: do without security updates)" }
+            }
+            (true, Some(security)) if !named(security) => At { mirror: archive.clone(), option: "--mirror" },
+            (_, None) => At { mirror: archive.clone(), option: "--mirror" },
+            _ => At { mirror: self.mirrors(), option: "--mirror and --security-mirror" },
+        }
+    }
+
+    /// All mirrors, for messages.
+    fn mirrors(&self) -> String {
+        self.security.iter().fold(self.mirror.clone(), |all, security| format!("{all} and {security}"))
     }
 
     /// The newest version of a package.
@@ -126,7 +174,16 @@ impl Apt {
     pub fn show(&self, name: &str) -> Result<Candidate, AptError> {
         let output = run(self.command("apt-cache").args(["show", "--no-all-versions", "--", name]))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        parse_show(&text).ok_or_else(|| AptError::Unknown { name: name.to_owned(), mirror: self.mirror.clone() })
+        parse_show(&text).ok_or_else(|| AptError::Unknown { name: name.to_owned(), mirror: self.mirrors() })
+    }
+
+    /// This version of a package, if the archive has it beside a newer one: with security updates it may have two.
+    ///
+    /// # Errors
+    /// When apt cannot be asked.
+    pub fn version(&self, name: &str, version: &str) -> Result<Option<Candidate>, AptError> {
+        let output = run(self.command("apt-cache").args(["show", "--", &format!("{name}={version}")]))?;
+        Ok(parse_show(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// Downloads a package into `folder` and gives its path. apt has checked its digest against the signed lists.
@@ -134,7 +191,10 @@ impl Apt {
     /// # Errors
     /// When it cannot be had.
     pub fn download(&self, package: &Candidate, folder: &Path) -> Result<PathBuf, AptError> {
-        let fail = |said| AptError::Download { name: package.name.clone(), mirror: self.mirror.clone(), said };
+        let fail = |said: String| {
+            let At { mirror, option } = self.blamed(&said);
+            AptError::Download { name: package.name.clone(), mirror, option, said }
+        };
         let mut command = self.command("apt-get");
         let word = format!("{}={}", package.name, package.version);
         let output = run(command.args(["-q", "download", "--", &word]).current_dir(folder))?;
@@ -148,6 +208,12 @@ impl Apt {
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
             .ok_or_else(|| fail("it left no file".to_owned()))
     }
+}
+
+/// A mirror that failed, and the option that names another.
+struct At {
+    mirror: String,
+    option: &'static str,
 }
 
 /// Whether there was no room for what apt fetched.
@@ -249,21 +315,25 @@ pub enum AptError {
     },
     /// The lists are not signed by Debian.
     #[error(
-        "the lists of {mirror} are not signed by Debian: {said}; name another mirror with --mirror, or install a newer debian-archive-keyring"
+        "the lists of {mirror} are not signed by Debian: {said}; name another mirror with {option}, or install a newer debian-archive-keyring"
     )]
     Signature {
         /// The mirror.
         mirror: String,
+        /// The option that names another.
+        option: &'static str,
         /// What apt said.
         said: String,
     },
     /// The lists are signed, and for another time.
     #[error(
-        "the lists of {mirror} are not for today: {said}; check this machine's clock, or name a mirror that is kept up to date with --mirror"
+        "the lists of {mirror} are not for today: {said}; check this machine's clock, or name a mirror that is kept up to date with {option}"
     )]
     Time {
         /// The mirror.
         mirror: String,
+        /// The option that names another.
+        option: &'static str,
         /// What apt said.
         said: String,
     },
@@ -276,10 +346,12 @@ pub enum AptError {
         said: String,
     },
     /// The lists cannot be had.
-    #[error("failed to fetch the lists of {mirror}: {said}; check the network, or name another mirror with --mirror")]
+    #[error("failed to fetch the lists of {mirror}: {said}; check the network, or name another mirror with {option}")]
     Update {
         /// The mirror.
         mirror: String,
+        /// The option that names another.
+        option: &'static str,
         /// What apt said.
         said: String,
     },
@@ -292,78 +364,18 @@ pub enum AptError {
         mirror: String,
     },
     /// It cannot be downloaded.
-    #[error("failed to download {name} from {mirror}: {said}; check the network, or name another mirror with --mirror")]
+    #[error("failed to download {name} from {mirror}: {said}; check the network, or name another mirror with {option}")]
     Download {
         /// The package.
         name: String,
         /// The mirror.
         mirror: String,
+        /// The option that names another.
+        option: &'static str,
         /// What apt said.
         said: String,
     },
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_stanza_is_read() {
-        let text = format!(
-            "Package: linux-image-cloud-amd64\nVersion: 6.12-1\nDepends: linux-image-6.12 (= 6.12-1), kmod | x, libc6:any\nSize: 12\nSHA256: {}\n\nPackage: other\n",
-            Digest::of(b"x")
-        );
-        let candidate = parse_show(&text).unwrap();
-        assert_eq!(candidate.depends, ["linux-image-6.12", "kmod", "libc6"]);
-        assert_eq!((candidate.version.as_str(), candidate.size), ("6.12-1", 12));
-        assert_eq!(parse_show(""), None);
-    }
-
-    /// Words of apt 2.6 and 3.0.
-    #[test]
-    fn what_apt_says_is_understood() {
-        let apt = Apt { folder: "/c/apt".into(), mirror: "http://m/debian".into() };
-        for (said, wanted) in [
-            ("GPG error: http://m/debian trixie InRelease: NO_PUBKEY 1", "are not signed by Debian"),
-            ("OpenPGP signature verification failed: http://m/debian trixie InRelease: Missing key", "not signed by"),
-            ("The repository 'http://m/debian trixie Release' is not signed.", "are not signed by Debian"),
-            (
-                "Release file for http://m/debian/dists/trixie/InRelease is expired (invalid since 3d).",
-                "machine's clock",
-            ),
-            ("Release file for http://m/InRelease is not valid yet (invalid for another 2h).", "machine's clock"),
-            ("Write error - write (28: No space left on device)", "into /c/apt: Write error"),
-            ("You don't have enough free space in /c/.", "make room there"),
-            ("Could not connect to m:80", "check the network"),
-        ] {
-            let error = apt.refused(said.to_owned()).to_string();
-            assert!(error.contains(wanted) && error.contains(said), "{error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn anything_that_apt_prints_is_read_or_not(text in "(Package|Version|SHA256|Size|Depends)?: ?\\PC{0,20}\n?|\\PC{0,40}") {
-            let _ = parse_show(&text);
-            let _ = is_full(&text);
-            // Nothing that is not of the network comes out of the host's configuration.
-            let own = configuration(Path::new("/c"), "", Architecture::X86_64).lines().count();
-            let lines = configuration(Path::new("/c"), &text, Architecture::X86_64);
-            prop_assert!(lines.lines().count() == own || text.starts_with("Acquire::"));
-        }
-    }
-
-    #[test]
-    fn hooks_and_loosened_checks_of_the_host_stay_there() {
-        let host = "Acquire::http::Proxy \"http://p\";\nAPT::Update::Post-Invoke:: \"rm -rf /\";\nAcquire::AllowInsecureRepositories \"true\";\nDir::Cache \"x\";\n";
-        let text = configuration(Path::new("/c"), host, Architecture::Aarch64);
-        assert!(
-            text.contains("APT::Architecture \"arm64\";\nAPT::Architectures { \"arm64\"; };\n"),
-            "the host's does not count"
-        );
-        assert!(text.contains("Acquire::http::Proxy \"http://p\";"));
-        assert!(!text.contains("rm -rf") && !text.contains("\"true\"") && !text.contains("Dir::Cache \"x\""));
-    }
-}
+pub(crate) mod tests;

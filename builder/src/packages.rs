@@ -8,6 +8,7 @@ use crate::{
     content::Digest,
     deb::{Deb, DebError},
     lock::{Lock, Locked},
+    mirror::{Mirrors, Security},
     progress::Progress,
     recipe::Recipe,
 };
@@ -49,7 +50,7 @@ impl Packages {
     }
 }
 
-/// Gets the packages of `recipe`. `mirror` is asked for only when something is not in the cache.
+/// Gets the packages of `recipe`. `mirrors` are asked for only when something is not in the cache.
 ///
 /// # Errors
 /// When they cannot be had, or `policy` forbids what can.
@@ -57,7 +58,7 @@ pub fn get(
     recipe: &Recipe,
     lock: Option<&Lock>,
     policy: Policy,
-    mirror: &dyn Fn() -> String,
+    mirrors: &dyn Fn() -> Mirrors,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Packages, PackageError> {
@@ -72,10 +73,12 @@ pub fn get(
         return Err(PackageError::NotLocked { missing });
     }
 
-    let Archive { lock: archive, candidates: now, apt } = Archive::ask(recipe, &mirror(), cache, progress)?;
+    let Archive { lock: archive, candidates: mut now, apt } = Archive::ask(recipe, &mirrors(), cache, progress)?;
     if let Some(lock) = usable {
         let wanted = Lock { packages: select(recipe, lock), nomad: None, ..lock.clone() };
-        let differences = missed(&wanted, &archive, |package| is_cached(package, cache));
+        let cached = |package: &Locked| is_cached(package, cache);
+        now.extend(older(&wanted.packages, &apt, |package| cached(package) || has(&now, package))?);
+        let differences = missed(&wanted, &archive, |package| cached(package) || has(&now, package));
         if policy == Policy::Locked && !differences.is_empty() {
             return Err(PackageError::Moved { differences: differences.join("; ") });
         }
@@ -90,13 +93,28 @@ pub fn get(
     Archive { lock: archive, candidates: now, apt }.fetch(cache, progress)
 }
 
-/// Where the archive is no help for what is locked. What the cache has, and whole, need not be there any more.
-fn missed(wanted: &Lock, archive: &Lock, cached: impl Fn(&Locked) -> bool) -> Vec<String> {
+fn has(candidates: &[Candidate], package: &Locked) -> bool {
+    candidates.iter().any(|candidate| candidate.sha256 == package.sha256)
+}
+
+/// Of what is locked, and not at hand, that which the archive still has beside something newer: a security update does not take away
+/// the version before it.
+fn older(wanted: &[Locked], apt: &Apt, at_hand: impl Fn(&Locked) -> bool) -> Result<Vec<Candidate>, AptError> {
+    let mut found = Vec::new();
+    for package in wanted.iter().filter(|package| !at_hand(package)) {
+        let candidate = apt.version(&package.name, &package.version)?;
+        found.extend(candidate.filter(|candidate| candidate.sha256 == package.sha256));
+    }
+    Ok(found)
+}
+
+/// Where the archive is no help for what is locked. What is at hand need not be the newest that it has.
+fn missed(wanted: &Lock, archive: &Lock, at_hand: impl Fn(&Locked) -> bool) -> Vec<String> {
     let mut lines = wanted.differences(archive);
     lines.retain(|line| {
         let name = line.split(':').next().unwrap_or_default();
         let name = if name == "kernel" { &wanted.kernel } else { name };
-        wanted.package(name).is_none_or(|package| !cached(package))
+        wanted.package(name).is_none_or(|package| !at_hand(package))
     });
     lines
 }
@@ -111,19 +129,23 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Asks `mirror`. Only lists are fetched.
+    /// Asks `mirrors`, that of the security updates too when the recipe's suite has them. Only lists are fetched.
     ///
     /// # Errors
     /// When they cannot be had, or lack a package.
-    pub fn ask(recipe: &Recipe, mirror: &str, cache: &Cache, progress: &Progress) -> Result<Self, PackageError> {
-        progress.say(&format!("asking {mirror} for {}", recipe.packages.suite));
-        let apt = Apt::new(
-            &cache.folder("apt")?,
-            mirror,
-            &recipe.packages.suite,
-            &recipe.packages.components,
-            recipe.architecture,
-        )?;
+    pub fn ask(recipe: &Recipe, mirrors: &Mirrors, cache: &Cache, progress: &Progress) -> Result<Self, PackageError> {
+        let (mirror, suite) = (&mirrors.archive, &recipe.packages.suite);
+        let security = mirrors.security().filter(|_| recipe.packages.security);
+        let and = security.map_or_else(String::new, |security| format!(", {security} for {suite}-security"));
+        progress.say(&format!("asking {mirror} for {suite}{and}"));
+        let apt = Apt::new(&cache.folder("apt")?, mirror, security, &recipe.packages, recipe.architecture)?;
+        if recipe.packages.security && mirrors.security == Security::Unknown {
+            progress.warn(&format!(
+                "{mirror} is asked alone, and has security updates with the next point release of {suite} only: name a mirror of them \
+                 with --security-mirror, or say --security-mirror {}",
+                Mirrors::NONE
+            ));
+        }
         apt.update()?;
         let candidates = candidates(recipe, &apt)?;
         Ok(Self { lock: as_lock(recipe, &candidates)?, candidates, apt })
@@ -280,16 +302,36 @@ pub enum PackageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apt::tests::Archive;
 
-    #[test]
-    fn only_what_is_not_cached_is_missed() {
-        let package = |name: &str, version: &str| Locked {
+    fn package(name: &str, version: &str) -> Locked {
+        Locked {
             name: name.into(),
             version: version.into(),
             sha256: Digest::of(version.as_bytes()),
             size: 1,
             licences: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_security_update_does_not_take_away_what_is_locked() {
+        let archive = Archive::new(&[("debian", "trixie", "1"), ("debian-security", "trixie-security", "2")]);
+        let apt = archive.apt(Some("debian-security"));
+        apt.update().unwrap();
+        let newest = apt.show("libc6").unwrap();
+        assert_eq!(newest.version, "2");
+        let at_hand = |package: &Locked| has(std::slice::from_ref(&newest), package);
+        let found = |locked: Locked| older(&[locked], &apt, at_hand).unwrap();
+        assert_eq!(found(package("libc6", "1")).iter().map(|one| one.version.as_str()).collect::<Vec<_>>(), ["1"]);
+        assert!(found(package("libc6", "2")).is_empty(), "it is there already");
+        assert!(found(package("libc6", "0")).is_empty(), "the archive does not have it");
+        let other = Locked { sha256: Digest::of(b"other"), ..package("libc6", "1") };
+        assert!(found(other).is_empty(), "other bytes under that version");
+    }
+
+    #[test]
+    fn only_what_is_not_cached_is_missed() {
         let lock = |kernel: &str, version: &str| Lock {
             suite: "trixie".into(),
             kernel: kernel.into(),

@@ -50,6 +50,26 @@ fn alone(world: &World, arguments: &[&str]) -> std::process::Output {
 }
 
 #[test]
+fn whether_security_updates_are_asked_for_is_said() {
+    let world = World::new();
+    let recipe = world.recipe.to_str().unwrap().to_owned();
+    let asked = |more: &[&str]| {
+        let text = said(&alone(&world, &[&["lock", "--check", "--recipe", &recipe], more].concat()));
+        let [both, warned] =
+            ["/debian-security for trixie-security", "is asked alone"].map(|words| text.contains(words));
+        (both, warned)
+    };
+    // A mirror that is named, and is neither this machine's nor Debian's.
+    assert_eq!(asked(&[]), (false, true));
+    assert_eq!(asked(&["--security-mirror", "http://127.0.0.1:1/debian-security"]), (true, false));
+    assert_eq!(asked(&["--security-mirror", "none"]), (false, false));
+    let text = fs::read_to_string(&recipe).unwrap() + "[packages]\nsecurity = false\n";
+    fs::write(&recipe, text).unwrap();
+    assert_eq!(asked(&[]), (false, false));
+    assert_eq!(asked(&["--security-mirror", "http://127.0.0.1:1/debian-security"]), (false, false));
+}
+
+#[test]
 fn the_built_in_locks_need_no_role() {
     let world = World::new();
     for more in [&["--check"][..], &[], &["--check", "--profile", "metal"]] {

@@ -227,6 +227,7 @@ fn request(role: Role, key: &str, version: &str, format: Format, folder: &Path) 
         formats: vec![format],
         compressions: vec![Compression::None],
         mirror: None,
+        security_mirror: None,
         cache: Cache::default_folder().context("there is no folder for the builder's cache")?,
         agent: named("STEPPE_AGENT"),
         nomad: NomadSources { path: named("NOMAD"), standin: named("STEPPE_STANDIN"), ..NomadSources::default() },

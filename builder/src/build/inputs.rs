@@ -15,6 +15,7 @@ use crate::{
     content::{Digest, Key},
     embedded,
     lock::{Lock, LockedNomad},
+    mirror::Mirrors,
     modules::ModuleLists,
     nomad::{self, NomadError, Obtained},
     packages::{self, Packages, Policy},
@@ -50,7 +51,7 @@ impl Inputs {
 
 impl Build<'_> {
     pub(super) fn inputs(&self) -> Result<Inputs> {
-        let Request { recipe, lock, policy, mirror, .. } = self.request;
+        let Request { recipe, lock, policy, .. } = self.request;
         let (lists, files) = (self.lists()?, self.files()?);
         let agent = programs::find(Program::Agent, recipe.architecture, self.request.agent.as_deref())?;
         let agent_sha256 = self.cache.digest(&agent)?;
@@ -68,9 +69,8 @@ impl Build<'_> {
             anyhow::Ok((nomad, summary))
         })?;
         let packages = self.progress.step("packages", || {
-            let mirror =
-                || mirror.clone().unwrap_or_else(|| crate::mirror::of_host(Path::new("/")).unwrap_or_default());
-            let packages = packages::get(recipe, lock.as_ref(), *policy, &mirror, self.cache, self.progress)?;
+            let mirrors = || self.mirrors();
+            let packages = packages::get(recipe, lock.as_ref(), *policy, &mirrors, self.cache, self.progress)?;
             let size = packages.packages.iter().map(|package| package.locked.size).sum();
             let summary =
                 format!("{} of {}, {}", packages.packages.len(), recipe.packages.suite, progress::bytes(size));
@@ -78,6 +78,12 @@ impl Build<'_> {
         })?;
         let lock = Lock { nomad: self.release(&nomad), ..packages.lock.clone() };
         Ok(Inputs { packages, agent, agent_sha256, nomad, lock, lists, files, boots: RefCell::default() })
+    }
+
+    /// Where packages come from.
+    pub(super) fn mirrors(&self) -> Mirrors {
+        let Request { mirror, security_mirror, .. } = self.request;
+        Mirrors::choose(mirror.as_deref(), security_mirror.as_deref(), Path::new("/"))
     }
 
     /// The modules that the recipe asks for.

@@ -58,6 +58,8 @@ pub struct Request {
     pub compressions: Vec<Compression>,
     /// A mirror instead of the host's.
     pub mirror: Option<String>,
+    /// A mirror of the security updates instead of the one that [`crate::mirror::Mirrors::choose`] finds, or `none`.
+    pub security_mirror: Option<String>,
     /// The cache.
     pub cache: PathBuf,
     /// An agent instead of the one near the builder.

@@ -1,7 +1,5 @@
 //! The lock file that a build with everything newest would leave, without the build.
 
-use std::path::Path;
-
 use agent::facts::NomadSource;
 use anyhow::Result;
 
@@ -27,9 +25,8 @@ pub fn newest(request: &Request, fetch: bool, progress: &Progress) -> Result<Loc
 
 impl Build<'_> {
     fn newest(&self, fetch: bool) -> Result<Lock> {
-        let Request { recipe, mirror, lock, .. } = self.request;
-        let mirror = mirror.clone().unwrap_or_else(|| crate::mirror::of_host(Path::new("/")).unwrap_or_default());
-        let archive = Archive::ask(recipe, &mirror, self.cache, self.progress)?;
+        let Request { recipe, lock, .. } = self.request;
+        let archive = Archive::ask(recipe, &self.mirrors(), self.cache, self.progress)?;
         let mut now = if fetch { archive.fetch(self.cache, self.progress)?.lock } else { archive.lock };
         for package in now.packages.iter_mut().filter(|package| package.licences.is_empty()) {
             let known = lock.as_ref().and_then(|lock| lock.package(&package.name));

@@ -48,6 +48,10 @@ pub(super) struct Source {
     /// Debian mirror, instead of the one that this machine uses.
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+    /// Mirror of Debian's security updates, or none [default: where this machine has them, else http://deb.debian.org/debian-security;
+    /// with a --mirror that is neither this machine's nor Debian's own: none].
+    #[arg(long, value_name = "URL")]
+    security_mirror: Option<String>,
     /// Folder for downloads and results of steps [default: $XDG_CACHE_HOME/steppe].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -138,6 +142,7 @@ impl Source {
             formats,
             compressions: vec![Compression::None],
             mirror: self.mirror.clone(),
+            security_mirror: self.security_mirror.clone(),
             cache: cache.context("neither HOME nor XDG_CACHE_HOME is set: name a cache folder with --cache")?,
             agent: given(self.agent.as_ref()),
             nomad: NomadSources {

@@ -155,7 +155,9 @@ fn sign(key: &impl SigningKey, data: &[u8], age: u32) -> Vec<u8> {
     let made = SubpacketData::SignatureCreationTime(Timestamp::from_secs(CREATED + age));
     let issuer = SubpacketData::IssuerFingerprint(key.fingerprint());
     let hashed = [made, issuer].map(|data| Subpacket::regular(data).unwrap()).to_vec();
-    let subpackets = SubpacketConfig::UserDefined { hashed, unhashed: vec![] };
+    // apt asks for it.
+    let unhashed = vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).unwrap()];
+    let subpackets = SubpacketConfig::UserDefined { hashed, unhashed };
     let rng = rand::thread_rng();
     let signature = DetachedSignature::sign_binary_data_with_subpackets(
         rng,

@@ -15,7 +15,7 @@ mod download;
 mod error;
 mod fingerprint;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod key;

@@ -59,6 +59,7 @@ struct KernelLayer {
 #[serde(deny_unknown_fields)]
 struct PackagesLayer {
     suite: Option<String>,
+    security: Option<bool>,
     components: Option<Vec<String>>,
     names: Option<Vec<String>>,
     #[serde(default)]
@@ -153,6 +154,7 @@ impl Layer {
             },
             packages: PackagesLayer {
                 suite: self.packages.suite.or(below.packages.suite),
+                security: self.packages.security.or(below.packages.security),
                 components: self.packages.components.or(below.packages.components),
                 names: self.packages.names.or(below.packages.names),
                 add: both(below.packages.add, self.packages.add),
@@ -210,6 +212,7 @@ impl Layer {
             },
             packages: Packages {
                 suite: need(self.packages.suite, file, "packages.suite")?,
+                security: self.packages.security.unwrap_or(true),
                 components: need(self.packages.components, file, "packages.components")?,
                 names: both(names, need(self.firmware.packages, file, "firmware.packages")?),
             },

@@ -127,6 +127,8 @@ impl Modules {
 pub struct Packages {
     /// The suite of the archive.
     pub suite: String,
+    /// Whether it has security updates, in a suite of their own.
+    pub security: bool,
     /// Components of the archive.
     pub components: Vec<String>,
     /// Names, besides the kernel; those with firmware come last.
@@ -324,6 +326,13 @@ mod tests {
         assert_eq!(asked, parse("extends = \"server\"\n").unwrap());
         let said = parse("extends = \"server\"\nprofile = \"metla\"\n").unwrap_err().to_string();
         assert!(said.contains("r.toml:2:11") && said.contains("did you mean `metal`?"), "{said}");
+    }
+
+    #[test]
+    fn a_suite_has_security_updates_unless_the_recipe_says_otherwise() {
+        let own = |line: &str| parse(&format!("extends = \"server\"\n[packages]\n{line}\n")).unwrap().packages;
+        assert!(own("add = []").security);
+        assert!(!own("suite = \"sid\"\nsecurity = false").security);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use builder::{
     cache::Cache,
     compress::Compression,
     lock::Lock,
-    mirror,
+    mirror::Mirrors,
     packages::{self, Policy},
     progress::Progress,
     recipe::{Profile, Recipe},
@@ -85,6 +85,7 @@ pub(super) fn request(scratch: &Path, cache: PathBuf, role: Role) -> anyhow::Res
         formats: vec![Format::Raw, Format::Netboot],
         compressions: vec![Compression::None],
         mirror: None,
+        security_mirror: None,
         cache,
         agent: named("STEPPE_AGENT"),
         nomad: NomadSources { path: named("NOMAD"), standin: named("STEPPE_STANDIN"), ..NomadSources::default() },
@@ -94,9 +95,9 @@ pub(super) fn request(scratch: &Path, cache: PathBuf, role: Role) -> anyhow::Res
 /// Gets what the user's cache did not have, so that no build waits for a network.
 fn download(request: &Request) -> anyhow::Result<()> {
     let cache = Cache::open(&request.cache, || ())?;
-    let mirror = || mirror::of_host(Path::new("/")).unwrap_or_default();
+    let mirrors = || Mirrors::choose(None, None, Path::new("/"));
     let progress = Progress::silent();
-    packages::get(&request.recipe, request.lock.as_ref(), request.policy, &mirror, &cache, &progress)?;
+    packages::get(&request.recipe, request.lock.as_ref(), request.policy, &mirrors, &cache, &progress)?;
     Ok(())
 }
 
