@@ -20,7 +20,8 @@ pub mod verity;
 pub mod volume;
 
 use std::{
-    fs, io,
+    fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +38,10 @@ use self::{
     verity::Verity,
     volume::Volume,
 };
-use crate::manifest::{Kind, Manifest, ManifestError};
+use crate::{
+    content::Digest,
+    manifest::{Kind, Manifest, ManifestError},
+};
 
 /// An image, read.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -52,6 +56,9 @@ pub struct Image {
     pub packing: Option<&'static str>,
     /// Bytes of the file.
     pub file_size: u64,
+    /// Digest of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
     /// Bytes of the disk, or of whatever it is, not compressed as a whole any more.
     pub size: u64,
     /// Identifier of the disk.
@@ -72,6 +79,9 @@ pub struct Image {
     pub facts: Option<ImageFacts>,
     /// Whether the root comes with the initramfs, and so is in memory.
     pub in_memory: bool,
+    /// The root hash that follows from the root's bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_hash: Option<Digest>,
     /// The root's hash tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verity: Option<Verity>,
@@ -81,8 +91,20 @@ pub struct Image {
     pub files: Vec<Found>,
     /// Files of the initramfs in the first unified kernel image.
     pub initramfs: Vec<Found>,
+    /// The initramfs of what is no disk.
+    #[serde(skip)]
+    pub loaded: Option<Loaded>,
     /// What could not be read, a sentence each.
     pub wrong: Vec<String>,
+}
+
+/// An initramfs, by its digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// All of it.
+    pub whole: Digest,
+    /// What lies in front of the archive with the root, which is the initramfs of disks; else all of it.
+    pub own: Digest,
 }
 
 /// An image, its manifest, or both.
@@ -151,11 +173,13 @@ impl Image {
     pub fn read(path: &Path) -> Result<Self, InspectError> {
         let fail = |source| InspectError::Read { path: path.to_path_buf(), source };
         let mut volume = Volume::open(path).map_err(fail)?;
+        let (sha256, file_size) = File::open(path).and_then(Digest::of_reader).map_err(fail)?;
         let mut image = Self {
             path: path.to_path_buf(),
             format: volume.format,
             packing: volume.packing,
-            file_size: fs::metadata(path).map_err(fail)?.len(),
+            file_size,
+            sha256: Some(sha256),
             size: volume.size,
             ..Self::default()
         };
@@ -194,6 +218,9 @@ impl Image {
         let root = found.root.take();
         self.in_memory = root.is_some();
         let used = root.as_ref().map_or(0, Vec::len) as u64;
+        let own = initramfs.get(..found.before_root).filter(|_| self.in_memory).unwrap_or(initramfs);
+        self.loaded = Some(Loaded { whole: Digest::of(initramfs), own: Digest::of(own) });
+        self.root_hash = root.as_deref().map(verity::root_hash);
         let root = root.map(files::root).transpose().unwrap_or_else(|error| {
             self.wrong.push(format!("root: {error}"));
             None

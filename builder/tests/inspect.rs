@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     fs,
+    io::{Cursor, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     process::Output,
 };
@@ -14,6 +15,7 @@ use builder::{
     manifest::{Kind, Manifest},
 };
 use common::{World, said};
+use fatfs::FsOptions;
 use serde_json::Value;
 
 fn inspect(image: &Path, more: &[&str]) -> Output {
@@ -142,6 +144,113 @@ fn a_changed_image_is_found_out() {
     fs::write(&raw, &other).unwrap();
     let output = inspect(&raw, &[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+
+    // What boots: with the words that tell it, or none for what the digest of the file alone knows.
+    let esp = &manifest.partitions[0];
+    let esp = usize::try_from(esp.start).unwrap()..usize::try_from(esp.start + esp.size).unwrap();
+    let changed = |change: &dyn Fn(&Esp<'_, '_>)| {
+        let mut other = whole.clone();
+        {
+            let volume = fatfs::FileSystem::new(Cursor::new(&mut other[esp.clone()]), FsOptions::new()).unwrap();
+            change(&volume.root_dir());
+        }
+        assert!(other != whole);
+        fs::write(&raw, &other).unwrap();
+        let output = inspect(&raw, &[]);
+        let text = said(&output);
+        assert!(output.status.code() == Some(1) && !text.contains("says the same"), "{text}");
+        assert!(text.contains("file: the image has") && !text.contains("WRONG"), "{text}");
+        text
+    };
+    for (path, words) in [
+        ("EFI/BOOT/BOOTX64.EFI", None),
+        ("syslinux/syslinux.cfg", None),
+        ("a/initrd", Some("a/initrd is not steppe-0.1.0-test-x86_64.initrd")),
+        ("a/vmlinuz", Some("a/vmlinuz is not steppe-0.1.0-test-x86_64.vmlinuz")),
+    ] {
+        let text = changed(&|root| {
+            let mut file = root.open_file(path).unwrap();
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1)).unwrap();
+            file.read_exact(&mut last).unwrap();
+            file.seek(SeekFrom::End(-1)).unwrap();
+            file.write_all(&[last[0] ^ 1]).unwrap();
+        });
+        assert!(text.contains(words.unwrap_or_default()), "{text}");
+    }
+    // The true kernel image is left where it was; the boot loader starts the newest.
+    let text = changed(&|root| {
+        let mut uki = Vec::new();
+        root.open_file("EFI/Linux/steppe-0000000001-a.efi").unwrap().read_to_end(&mut uki).unwrap();
+        *uki.last_mut().unwrap() ^= 1;
+        root.create_file("EFI/Linux/steppe-0000000009-a.efi").unwrap().write_all(&uki).unwrap();
+    });
+    assert!(text.contains("EFI/Linux/steppe-0000000009-a.efi is not steppe-0.1.0-test-x86_64.efi"), "{text}");
+    assert!(!text.contains("steppe-0000000001-a.efi is not") && !text.contains("not on the boot partition"), "{text}");
+
+    // The code in the first sector, and a partition more.
+    let mut other = whole.clone();
+    other[0] ^= 1;
+    fs::write(&raw, &other).unwrap();
+    let text = said(&inspect(&raw, &[]));
+    assert!(text.contains("file: the image has") && !text.contains("partition 6"), "{text}");
+    let mut disk = Cursor::new(whole.clone());
+    let mut table = gptman::GPT::find_from(&mut disk).unwrap();
+    let free = table.find_first_place(2048).unwrap();
+    table[6] = gptman::GPTPartitionEntry {
+        unique_partition_guid: [9; 16],
+        starting_lba: free,
+        ending_lba: free + 2047,
+        ..table[5].clone()
+    };
+    table.write_into(&mut disk).unwrap();
+    fs::write(&raw, disk.get_ref()).unwrap();
+    let output = inspect(&raw, &[]);
+    let text = said(&output);
+    assert!(output.status.code() == Some(1) && text.contains("partition 6 steppe-verity-b is not in"), "{text}");
+}
+
+type Esp<'a, 'd> = fatfs::Dir<'a, Cursor<&'d mut [u8]>>;
+
+/// The name of a file is nothing; and a file that the manifest has no digest of is not known to be good.
+#[test]
+fn what_file_it_is_is_told_by_name_or_by_format() {
+    let world = World::new();
+    let output = world.path("out");
+    let built = world.build(&output, &["--format", "raw,netboot,update", "--compress", "zstd"]);
+    assert!(built.status.success(), "{}", said(&built));
+    let file = |suffix: &str| output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"));
+    let good = |path: &Path| {
+        let output = inspect(path, &[]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(i32::from(!text.contains("says the same"))), "{text}");
+        (text.contains("says the same"), text)
+    };
+    // Another name, and a signature: as before.
+    fs::copy(file("raw.zst"), file("copy.img")).unwrap();
+    assert!(good(&file("copy.img")).0);
+    let run = |arguments: &[&Path]| {
+        let done = Command::new(assert_cmd::cargo::cargo_bin!("builder")).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+    };
+    let key = world.path("key");
+    run(&[Path::new("key"), &key]);
+    run(&[Path::new("sign"), &file("update"), Path::new("--key"), &key]);
+    assert!(good(&file("update")).0);
+    // The disk that comes out of it is nothing that the manifest knows.
+    let disk = zstd::decode_all(&fs::read(file("raw.zst")).unwrap()[..]).unwrap();
+    fs::write(file("raw"), disk).unwrap();
+    let (same, text) = good(&file("raw"));
+    assert!(!same && text.contains("has no digest of a raw like this"), "{text}");
+    // The script is the true one; what it names is not.
+    assert!(good(&file("ipxe")).0);
+    for suffix in ["netboot.initrd", "vmlinuz"] {
+        let bytes = fs::read(file(suffix)).unwrap();
+        fs::write(file(suffix), [&bytes[..], &[0; 4]].concat()).unwrap();
+        let (same, text) = good(&file("ipxe"));
+        assert!(!same && text.contains(&format!("is not steppe-0.1.0-test-x86_64.{suffix}")), "{text}");
+        fs::write(file(suffix), bytes).unwrap();
+    }
 }
 
 #[test]

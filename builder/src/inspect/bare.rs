@@ -3,7 +3,7 @@
 
 use std::{fs, io};
 
-use super::{Image, boot::BootFile, files, parts};
+use super::{Image, boot::BootFile, files, parts, verity};
 
 /// A unified kernel image, or a kernel.
 pub(super) fn program(image: &mut Image, bytes: &[u8]) {
@@ -30,6 +30,7 @@ pub(super) fn initramfs(image: &mut Image, bytes: &[u8]) {
 pub(super) fn squashfs(image: &mut Image, bytes: Vec<u8>) {
     image.format = "squashfs";
     let used = bytes.len() as u64;
+    image.root_hash = Some(verity::root_hash(&bytes));
     match files::root(bytes) {
         Ok(root) => {
             let nothing = files::Initramfs::default();

@@ -73,7 +73,7 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
             let data = volume.bytes(at, superblock.data.min(size))?;
             let verity = superblock.check(&data, &stored);
             image.wrong.extend(verity.wrong.iter().cloned());
-            image.verity = Some(verity);
+            (image.root_hash, image.verity) = (Some(verity.root_hash), Some(verity));
         }
     } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
         partition.content = "fat";

@@ -143,6 +143,8 @@ pub struct Initramfs {
     pub files: Vec<Found>,
     /// The root file system in it, of one that brings its own.
     pub root: Option<Vec<u8>>,
+    /// Bytes in front of the archive with the root.
+    pub before_root: usize,
     /// Bytes of it without the root, as they are stored.
     pub packed: u64,
     /// Bytes of the agent and of all files when each is compressed alone and quickly: what is compressed together is shared out by
@@ -154,7 +156,8 @@ pub struct Initramfs {
 ///
 /// # Errors
 /// When it is damaged, or has more unpacked than any image.
-pub fn initramfs(mut bytes: &[u8]) -> io::Result<Initramfs> {
+pub fn initramfs(all: &[u8]) -> io::Result<Initramfs> {
+    let mut bytes = all;
     let mut found = Initramfs { packed: bytes.len() as u64, ..Initramfs::default() };
     let mut left = LIMIT;
     loop {
@@ -163,6 +166,9 @@ pub fn initramfs(mut bytes: &[u8]) -> io::Result<Initramfs> {
         }
         if bytes.is_empty() {
             break;
+        }
+        if found.root.is_none() {
+            found.before_root = all.len() - bytes.len();
         }
         if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
             let mut archive = Vec::new();

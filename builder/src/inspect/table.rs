@@ -38,10 +38,11 @@ const KINDS: [(u128, &str); 3] = [
     (0x4d21_b016_b534_45c2_a9fb_5c16_e091_fd2d, "var"),
 ];
 
-/// The word for a type of partition.
-fn word(kind: Uuid) -> Option<&'static str> {
+/// The word for a type of partition, or its number.
+pub(super) fn word(kind: Uuid) -> String {
     let common = KINDS.iter().find_map(|(known, word)| (Uuid::from_u128(*known) == kind).then_some(*word));
-    common.or_else(|| Architecture::ALL.into_iter().find_map(|one| one.type_name(kind)))
+    let word = common.or_else(|| Architecture::ALL.into_iter().find_map(|one| one.type_name(kind)));
+    word.map_or_else(|| kind.to_string(), ToOwned::to_owned)
 }
 
 /// Where a header has the identifier of the disk (UEFI specification 2.10, table 5-5).
@@ -76,11 +77,10 @@ pub fn read(volume: &mut Volume) -> io::Result<(Uuid, Vec<Partition>)> {
         let (start, size) = place
             .filter(|(start, size)| start.checked_add(*size).is_some_and(|end| end <= volume.size))
             .ok_or_else(|| wrong(format!("partition {number} is not on the disk")))?;
-        let kind = Uuid::from_bytes_le(entry.type_guid.0);
         partitions.push(Partition {
             number,
             name: entry.name,
-            kind: word(kind).map_or_else(|| kind.to_string(), ToOwned::to_owned),
+            kind: word(Uuid::from_bytes_le(entry.type_guid.0)),
             id: Some(Uuid::from_bytes_le(entry.guid.0)),
             start,
             size,

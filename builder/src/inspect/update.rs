@@ -34,6 +34,9 @@ pub struct Update {
     pub root_hash: Digest,
     /// Whose signature it has.
     pub signature: Signature,
+    /// Digest of the file as a build leaves it, without a signature.
+    #[serde(skip)]
+    pub unsigned: Option<Digest>,
 }
 
 /// The signature of an update. Which keys are to be trusted is for the nodes to say.
@@ -79,7 +82,7 @@ const MOST: u64 = 1 << 30;
 pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
     image.format = "update";
     let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let mut archive = Archive::new(volume);
+    let mut archive = Archive::new(&mut *volume);
     let mut next = |most: u64| -> Result<Option<(String, Vec<u8>)>, UstarError> {
         let Some(header) = archive.next_header()? else { return Ok(None) };
         if header.size > most {
@@ -145,6 +148,7 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
             Err(_) => Signature::Other,
         },
     };
+    let unsigned = volume.bytes(0, volume.size).ok().and_then(|bytes| crate::update::without_signature(&bytes).ok());
     image.update = Some(Update {
         role: manifest.role.to_string(),
         profile: manifest.profile.clone(),
@@ -152,6 +156,7 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
         version: manifest.version.to_string(),
         root_hash: Digest::from_bytes(manifest.root_hash),
         signature,
+        unsigned: unsigned.map(|bytes| Digest::of(&bytes)),
     });
     Ok(())
 }
@@ -167,5 +172,5 @@ fn check(image: &mut Image, manifest: &Manifest, root: Option<&[u8]>, tree: Opti
     if verity.root_hash.bytes() != &manifest.root_hash {
         image.wrong.push("its root has another root hash than its manifest says".to_owned());
     }
-    image.verity = Some(verity);
+    (image.root_hash, image.verity) = (Some(verity.root_hash), Some(verity));
 }

@@ -47,6 +47,12 @@ pub fn superblock(start: &[u8]) -> Option<Superblock> {
     })
 }
 
+/// The root hash that a build gives to a root of these bytes.
+#[must_use]
+pub fn root_hash(root: &[u8]) -> Digest {
+    verity::tree(root, &verity::Parameters::of(root)).root_hash
+}
+
 impl Superblock {
     /// Makes the tree of `data` anew and holds it against the one in `stored`, the bytes of the hash partition.
     #[must_use]
