@@ -39,7 +39,7 @@ use crate::{
     paths,
     update::{
         NAMED, SETTLE, WITHDRAW,
-        channel::{self, Channel},
+        channel::{self, Channel, Refusal},
         manifest::hex,
         record::{Outcome, Record},
         signature,
@@ -119,6 +119,8 @@ pub struct Follower {
     pub shared: Arc<Shared>,
     /// What the channel named last that is to be had.
     target: Option<Channel>,
+    /// The version that the channel named last, whether it is to be had or not.
+    named: Option<Version>,
     next_look: Duration,
     /// When the installation was asked for, and whether it was seen to run.
     begun: Option<(Duration, bool)>,
@@ -158,6 +160,7 @@ impl Follower {
             board,
             shared,
             target: None,
+            named: None,
             next_look,
             begun: None,
             failed: None,
@@ -203,9 +206,14 @@ impl Follower {
         let Some(follow) = self.follow.clone() else { return RETRY };
         if clock::now() >= self.next_look {
             self.look(&follow, record.as_ref());
+            // What it names counts for a turn as well.
+            return self.round();
         }
         let left = self.next_look.saturating_sub(clock::now());
-        let Some(channel) = self.target.clone() else { return left };
+        let Some(channel) = self.target.clone() else {
+            let Some(turn) = turn else { return left };
+            return self.is_barred(&turn.version, Some(&turn), record.as_ref()).unwrap_or(HELD).min(left);
+        };
         let installed = |record: &Record| record.outcome == Outcome::Installed && record.version == channel.version;
         // The record is made before the last steps that make it boot.
         if runs(job.as_ref()) || !record.as_ref().is_some_and(installed) {
@@ -216,13 +224,13 @@ impl Follower {
                         return pause.min(left);
                     }
                 }
-                if let Some(pause) = self.is_barred(&channel.version, None) {
+                if let Some(pause) = self.is_barred(&channel.version, None, None) {
                     return pause.min(left);
                 }
             }
             return self.install(&follow, &channel, job.as_ref()).min(left);
         }
-        if let Some(pause) = self.is_barred(&channel.version, turn.as_ref()) {
+        if let Some(pause) = self.is_barred(&channel.version, turn.as_ref(), record.as_ref()) {
             return pause.min(left);
         }
         self.begun = None;
@@ -242,13 +250,20 @@ impl Follower {
 
     /// Whether the update that a turn was for is settled, or not wanted any more.
     fn is_over(&self, turn: &Turn, record: Option<&Record>) -> bool {
-        let pending =
-            record.is_some_and(|record| record.outcome == Outcome::Installed && record.version == turn.version);
-        let other = self.target.as_ref().is_some_and(|channel| channel.version != turn.version);
-        !pending || other || self.follow.is_none()
+        let other = self.named.as_ref().is_some_and(|version| *version != turn.version);
+        !is_pending(turn, record) || other || self.follow.is_none()
     }
 
+    /// Gives the turn back, and with it what was installed for it and did not run.
     fn give_back(&mut self, turn: &Turn, record: Option<&Record>) -> Duration {
+        let pending = is_pending(turn, record);
+        if pending {
+            if runs(unit(&self.nomad.root, "update").as_ref()) {
+                return SOON;
+            }
+            // It would be tried by chance, at the next restart: whoever has to answer for the rest, this goes first.
+            self.tell(Message::Update(format!("update {WITHDRAW}")));
+        }
         let client = self.nomad.user.client;
         // An update that was not written as it should be is no trial, and says why.
         let tried = |record: &&Record| record.version == turn.version && (record.tries > 0 || record.why.is_empty());
@@ -268,7 +283,8 @@ impl Follower {
                 }
                 let told = if failed.is_some() { ", and the other nodes know that it failed" } else { "" };
                 self.say(format!("the turn for {} is given back{news}{told}", turn.version));
-                SOON
+                // Time for init to begin with the job.
+                if pending { BEGINS } else { SOON }
             }
             Err(why) => {
                 self.say(format!("the turn for {} is over, but not given back: waiting for {why}", turn.version));
@@ -279,17 +295,12 @@ impl Follower {
 
     /// Whether the version is not to be taken, as it failed elsewhere; gives the pause until that is looked at again. What is here of it
     /// goes: the turn, and with it what was installed.
-    fn is_barred(&mut self, version: &Version, turn: Option<&Turn>) -> Option<Duration> {
+    fn is_barred(&mut self, version: &Version, turn: Option<&Turn>, record: Option<&Record>) -> Option<Duration> {
         match word::about(&self.nomad, self.turns.role, version) {
             Ok(None) => None,
             Ok(Some(word)) => {
                 if let Some(turn) = turn {
-                    let pause = self.give_back(turn, None);
-                    if Turn::read(&self.state).is_none() {
-                        // It would be tried by chance, at the next restart.
-                        self.tell(Message::Update(format!("update {WITHDRAW}")));
-                    }
-                    return Some(pause);
+                    return Some(self.give_back(turn, record));
                 }
                 self.say(format!("{version} is held back: {word}"));
                 Some(HELD)
@@ -326,12 +337,17 @@ impl Follower {
         self.begun = None;
     }
 
-    fn judge(&self, text: &[u8], signature: &[u8], record: Option<&Record>) -> Result<Channel, String> {
+    fn judge(&mut self, text: &[u8], signature: &[u8], record: Option<&Record>) -> Result<Channel, String> {
         let Own { role, profile, architecture, version, key } = &self.own;
         signature::verify(key, text, &String::from_utf8_lossy(signature))
             .map_err(|why| format!("the channel is refused: {why}"))?;
         let channel = Channel::parse(text).map_err(|why| why.to_string())?;
-        channel.is_news(*role, profile, architecture, version, record).map_err(|why| why.to_string())?;
+        let news = channel.is_news(*role, profile, architecture, version, record);
+        // One for other machines says nothing of this one's.
+        if !matches!(news, Err(Refusal::Other { .. })) {
+            self.named = Some(channel.version.clone());
+        }
+        news.map_err(|why| why.to_string())?;
         Ok(channel)
     }
 
@@ -421,6 +437,11 @@ impl Follower {
     fn say(&self, text: String) {
         self.board.say(&self.shared, text);
     }
+}
+
+/// Whether what a turn is for boots next.
+fn is_pending(turn: &Turn, record: Option<&Record>) -> bool {
+    record.is_some_and(|record| record.outcome == Outcome::Installed && record.version == turn.version)
 }
 
 /// A random part of a time.

@@ -29,6 +29,8 @@ struct World {
     tolerance: u64,
     lock: Option<String>,
     forbidden: bool,
+    /// Whether the servers lose their leader when the node drains.
+    leaderless: bool,
     eligible: bool,
     draining: bool,
     /// The message of the last drain, and what happened to the node since.
@@ -53,6 +55,9 @@ impl World {
         let ours = self.lock.is_some() && self.lock == id;
         let (path, what) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let token = request.header("x-nomad-token").unwrap_or_default();
+        if self.leaderless && !self.drained.is_null() && path.starts_with("/v1/var/") {
+            return (500, "No cluster leader".into());
+        }
         match (path.trim_start_matches("/v1/"), what) {
             ("operator/autopilot/health", _) => {
                 let servers = json!([{ "Name": "a", "Healthy": true }, { "Name": "b", "Healthy": true }]);
@@ -211,7 +216,11 @@ impl Scene {
             size: 5000,
             sha256: [1; 32],
         };
-        let text = channel.to_json();
+        self.sign(channel.to_json());
+    }
+
+    /// The channel has this text.
+    fn sign(&mut self, text: String) {
         let mut world = self.world.lock().unwrap();
         world.signature = minisign::sign(None, &self.signer.sk, text.as_bytes(), None, None).unwrap().into_string();
         world.channel = text;
@@ -510,7 +519,7 @@ fn what_fails_elsewhere_while_it_waits_here_does_not_boot() {
         (world.lock, world.words) = (None, json!({ "2.0": "server-vm-1" }));
     }
     assert_eq!(scene.round(), "the turn for 2.0 is given back");
-    assert_eq!(scene.asked(), "X_STEPPE_UPDATE=update --withdraw");
+    assert_eq!(scene.asked(), WITHDRAWN);
     assert_eq!(Turn::read(&scene.follower.state), None);
     assert!(scene.round().starts_with("2.0 is held back: it failed on server-vm-1"));
     assert_eq!(scene.done(), ["release var/steppe/update/server-0"]);
@@ -577,16 +586,86 @@ fn an_installation_that_fails_is_said_and_tried_again_later_and_later() {
     assert!(scene.asked().contains("--named 2.1"));
 }
 
-#[test]
-fn a_turn_for_what_the_channel_took_back_is_given_back() {
+/// A server on which 2.0 boots next, and another has the turn.
+fn waiting() -> Scene {
     let mut scene = Scene::new(Role::Server);
     scene.record("2.0", Outcome::Installed);
     scene.offer("2.0");
     scene.world.lock().unwrap().lock = Some("other".into());
-    scene.round();
-    scene.offer("3.0");
-    scene.round();
-    assert!(scene.asked().contains("--named 3.0"));
+    assert!(scene.round().contains("server-vm-1 has it"));
+    scene
+}
+
+const WITHDRAWN: &str = "X_STEPPE_UPDATE=update --withdraw";
+
+#[test]
+fn a_turn_for_what_the_channel_took_back_is_given_back() {
+    for version in ["3.0", "1.0", "0.9"] {
+        let mut scene = waiting();
+        scene.offer(version);
+        assert_eq!(scene.round(), "the turn for 2.0 is given back");
+        assert_eq!((scene.asked().as_str(), scene.done().len()), (WITHDRAWN, 1), "{version}");
+        assert_eq!(Turn::read(&scene.follower.state), None);
+        assert_eq!(scene.world.lock().unwrap().lock.as_deref(), Some("other"));
+        Record::forget(&scene.follower.state).unwrap();
+        scene.round();
+        assert_eq!(scene.asked().contains("--named 3.0"), version == "3.0");
+    }
+    // The word of the one that had the turn counts as well.
+    let mut scene = waiting();
+    scene.again();
+    scene.world.lock().unwrap().words = json!({ "2.0": "server-vm-1" });
     assert_eq!(scene.round(), "the turn for 2.0 is given back");
-    assert_eq!(scene.world.lock().unwrap().lock.as_deref(), Some("other"));
+    assert_eq!(scene.asked(), WITHDRAWN);
+}
+
+#[test]
+fn a_channel_that_is_refused_takes_nothing_back() {
+    type Change = fn(&mut Scene);
+    let changes: [(&str, Change); 4] = [
+        ("the signature is not by the key", |scene| scene.world.lock().unwrap().channel.push(' ')),
+        ("the channel cannot be read", |scene| scene.world.lock().unwrap().channel = " ".repeat(20_000)),
+        ("the channel is for role client", |scene| {
+            scene.follower.own.role = Role::Client;
+            scene.offer("1.0");
+            scene.follower.own.role = Role::Server;
+        }),
+        ("the channel is for profile metal", |scene| {
+            let metal = scene.world.lock().unwrap().channel.replace("cloud", "metal");
+            scene.sign(metal);
+        }),
+    ];
+    for (why, change) in changes {
+        let mut scene = waiting();
+        scene.offer("1.0");
+        change(&mut scene);
+        scene.follower.round();
+        assert_eq!((scene.asked(), scene.done()), (String::new(), vec![]), "{why}");
+        assert!(Turn::read(&scene.follower.state).is_some(), "{why}");
+    }
+    // What an operator installed has no turn.
+    let mut scene = Scene::new(Role::Server);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("1.0");
+    scene.round();
+    assert_eq!(scene.asked(), "");
+}
+
+#[test]
+fn a_client_that_drained_for_what_the_channel_took_back_takes_work_again() {
+    let mut scene = Scene::new(Role::Client);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.world.lock().unwrap().leaderless = true;
+    assert!(scene.round().contains("waits for its turn: Nomad to take turns (it answers 500: No cluster leader)"));
+    assert_eq!(scene.done(), ["acquire var/steppe/update/client-0", "drain"]);
+    // Nothing boots that the channel took back, whoever answers.
+    scene.offer("1.0");
+    assert!(scene.round().contains("the turn for 2.0 is over, but not given back"), "{}", scene.said());
+    assert_eq!(scene.asked(), WITHDRAWN);
+    Record::forget(&scene.follower.state).unwrap();
+    scene.world.lock().unwrap().leaderless = false;
+    assert_eq!(scene.round(), "the turn for 2.0 is given back, and this client is eligible");
+    assert_eq!(scene.done(), ["eligible true", "release var/steppe/update/client-0"]);
+    assert_eq!(scene.asked(), "");
 }
