@@ -55,8 +55,7 @@ pub(super) fn begin(cmdline: &Cmdline) -> Trial {
 
 /// Whether the last update did not end in a trial that was blessed, though this boot is not one.
 pub(super) fn is_unsettled() -> bool {
-    Record::read(Path::new(paths::STATE_DIR))
-        .is_some_and(|record| matches!(record.outcome, Outcome::Written | Outcome::Installed | Outcome::Trial))
+    Record::read(Path::new(paths::STATE_DIR)).is_some_and(|record| record.outcome.is_open())
 }
 
 /// Keeps what went wrong for the system that runs next.

@@ -32,6 +32,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether nobody knows yet how it ends.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Written | Self::Installed | Self::Trial)
+    }
+
     const ALL: [(Self, &'static str); 5] = [
         (Self::Written, "written"),
         (Self::Installed, "installed"),

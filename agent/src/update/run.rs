@@ -209,11 +209,19 @@ fn tell(message: Message) -> Result<(), RunError> {
 fn bless() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
     let running = place.running;
-    with_esp(&disk, &place, |esp| Ok(verdict::bless(&esp, running)?))?;
-    if let Some(record) = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == running) {
-        remember(&Record { outcome: Outcome::Good, why: String::new(), ..record });
+    let is_news = with_esp(&disk, &place, |esp| {
+        let is_news = verdict::bless(&esp, running)?;
+        let record = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == running);
+        if let Some(record) = record.filter(|record| is_news || record.outcome.is_open()) {
+            remember(&Record { outcome: Outcome::Good, why: String::new(), ..record });
+        }
+        Ok(is_news)
+    })?;
+    if is_news {
+        notice!("slot {running} is blessed: it boots from now on");
+    } else {
+        notice!("slot {running} is not on trial: nothing is changed");
     }
-    notice!("slot {running} is blessed: it boots from now on");
     tell(Message::Update(super::BLESSED.to_owned()))
 }
 

@@ -27,21 +27,26 @@ pub(super) enum Ending {
     Failed,
 }
 
-/// The slot that runs has proven itself.
+/// The slot that runs has proven itself. `false` when it had before: nothing is changed then, for what waits in the other slot to be tried
+/// is not the business of `bless`.
 ///
 /// # Errors
 /// When the ESP does not take it.
-pub(super) fn bless(esp: &Esp, running: Slot) -> Result<(), EspError> {
+pub(super) fn bless(esp: &Esp, running: Slot) -> Result<bool, EspError> {
     bless_up_to(esp, running, usize::MAX)
 }
 
 /// The same with so many of its steps, for tests of power cuts.
-fn bless_up_to(esp: &Esp, running: Slot, steps: usize) -> Result<(), EspError> {
+fn bless_up_to(esp: &Esp, running: Slot, steps: usize) -> Result<bool, EspError> {
     let rename = choice::of(&esp.entries()?, running).and_then(choice::bless);
+    if rename.is_none() && (!esp.has_syslinux() || esp.default_slot() == Some(running)) {
+        return Ok(false);
+    }
     // Under BIOS the default makes it count, under UEFI the name.
     let all: [&dyn Fn() -> Result<(), EspError>; 3] =
         [&|| esp.set_default(running), &|| esp.boot_once(""), &|| rename.map_or(Ok(()), |rename| esp.apply(&rename))];
-    all.into_iter().take(steps).try_for_each(|step| step())
+    all.into_iter().take(steps).try_for_each(|step| step())?;
+    Ok(true)
 }
 
 /// Finds out how the update of `record` ended, in a boot that is not its trial, and leaves the boot entries and the record so.
@@ -193,6 +198,30 @@ mod tests {
             prop_assert_eq!(machine.boot(), (running, false));
             prop_assert!(running == tried || (bios && steps == 0), "a system that was healthy is kept");
         }
+    }
+
+    #[test]
+    fn a_proven_slot_is_not_blessed_again() {
+        for bios in [false, true] {
+            let machine = Machine::new(Slot::B, bios, Outcome::Installed);
+            let before = machine.esp.entries().unwrap();
+            assert!(!bless(&machine.esp, Slot::A).unwrap());
+            assert_eq!(machine.esp.entries().unwrap(), before);
+            assert_eq!(machine.boot(), (Slot::B, true), "the update is still the next to boot");
+            assert!(bless(&machine.esp, Slot::B).unwrap());
+            assert!(!bless(&machine.esp, Slot::B).unwrap());
+        }
+        // By its name it is proven, and syslinux boots the other one: a rollback was cut off, and UEFI did not see it.
+        let machine = Machine::new(Slot::B, false, Outcome::Good);
+        machine.esp.set_default(Slot::B).unwrap();
+        assert!(bless(&machine.esp, Slot::A).unwrap());
+        assert_eq!(machine.esp.default_slot(), Some(Slot::A));
+        // A disk that only UEFI boots.
+        for path in [slots::SYSLINUX_CFG, slots::LDLINUX_SYS] {
+            fs::remove_file(machine.dir.path().join(path)).unwrap();
+        }
+        assert!(!bless(&machine.esp, Slot::A).unwrap());
+        assert!(bless(&machine.esp, Slot::B).unwrap());
     }
 
     #[test]
