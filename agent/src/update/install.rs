@@ -171,7 +171,8 @@ impl Step {
 }
 
 impl<D: Read + Write + Seek> Installer<D> {
-    /// Reads an update from `input` and installs it. `written` is called when all of it is on the disk, before anything boots it.
+    /// Reads an update from `input` and installs it. `cleared` is called when nothing boots the idle slot any more, before anything is
+    /// written to it; `written` when all of it is on the disk, before anything boots it.
     ///
     /// # Errors
     /// When it is not for this node, or something fails. The running system is not touched in any case.
@@ -179,9 +180,10 @@ impl<D: Read + Write + Seek> Installer<D> {
         &mut self,
         input: impl Read,
         own: &Own,
+        cleared: impl FnOnce(),
         written: impl FnOnce(&Manifest),
     ) -> Result<Manifest, UpdateError> {
-        self.install_up_to(input, own, written, Step::ALL.len())
+        self.install_up_to(input, own, cleared, written, Step::ALL.len())
     }
 
     /// The same with the first `steps` of the last steps, for tests of power cuts.
@@ -189,6 +191,7 @@ impl<D: Read + Write + Seek> Installer<D> {
         &mut self,
         input: impl Read,
         own: &Own,
+        cleared: impl FnOnce(),
         written: impl FnOnce(&Manifest),
         steps: usize,
     ) -> Result<Manifest, UpdateError> {
@@ -203,6 +206,7 @@ impl<D: Read + Write + Seek> Installer<D> {
         own.accepts(&manifest)?;
         self.check(&manifest)?;
         self.prepare()?;
+        cleared();
         for (name, part) in PARTS.into_iter().zip(&manifest.parts) {
             self.part(&mut archive, name, part)?;
         }

@@ -36,7 +36,10 @@ use crate::{
     notice,
     notify::{self, Message, ModuleRequestError, Power},
     paths,
-    slots::choice::{self, RollbackError},
+    slots::{
+        Slot,
+        choice::{self, RollbackError},
+    },
     warning,
 };
 
@@ -139,23 +142,35 @@ fn update(arguments: &[String]) -> Result<(), RunError> {
     let ImageFacts { role, profile, architecture, .. } = facts;
     let own = Own { key, role, profile, architecture, version, older, named, root };
     let medium = Medium::open(&disk)?;
-    // Before the steps that make it boot: a trial has to know what it tries, whenever the power fails.
-    let mut record = None;
-    let written = |manifest: &Manifest| remember(record.insert(Record::new(manifest.version.clone(), slot)));
-    let done = with_esp(&disk, &place, |esp| {
-        Ok(Installer { disk: medium, esp, place: place.clone() }.install(input, &own, written)?)
-    });
-    if let Some(record) = record {
-        let (outcome, why) = match &done {
-            Ok(_) => (Outcome::Installed, String::new()),
-            Err(why) => (Outcome::Failed, why.to_string()),
-        };
-        remember(&Record { outcome, why, ..record });
-    }
-    let manifest = done?;
+    let manifest = with_esp(&disk, &place, |esp| {
+        // Before the steps that make it boot: a trial has to know what it tries, whenever the power fails.
+        let mut record = None;
+        let written = |manifest: &Manifest| remember(record.insert(Record::new(manifest.version.clone(), slot)));
+        let mut installer = Installer { disk: medium, esp, place: place.clone() };
+        let done = installer.install(input, &own, || forget_pending(slot), written);
+        if let Some(record) = record {
+            let (outcome, why) = match &done {
+                Ok(_) => (Outcome::Installed, String::new()),
+                Err(why) => (Outcome::Failed, why.to_string()),
+            };
+            remember(&Record { outcome, why, ..record });
+        }
+        Ok(done?)
+    })?;
     notice!("{} is in slot {slot} and boots next, on trial", manifest.version);
     say(format!("{} is installed", manifest.version));
     Ok(())
+}
+
+/// What waited in a slot to be tried is gone.
+fn forget_pending(slot: Slot) {
+    let state = Path::new(paths::STATE_DIR);
+    let waits = |record: &Record| matches!(record.outcome, Outcome::Written | Outcome::Installed);
+    if Record::read(state).is_some_and(|record| record.slot == slot && waits(&record))
+        && let Err(why) = Record::forget(state)
+    {
+        warning!("failed to forget the update before: {why}");
+    }
 }
 
 /// What is installed and has not run does not boot.

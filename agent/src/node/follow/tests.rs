@@ -669,3 +669,23 @@ fn a_client_that_drained_for_what_the_channel_took_back_takes_work_again() {
     assert_eq!(scene.done(), ["eligible true", "release var/steppe/update/client-0"]);
     assert_eq!(scene.asked(), "");
 }
+
+#[test]
+fn nobody_restarts_for_what_another_update_took_the_place_of() {
+    let mut scene = Scene::new(Role::Client);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.world.lock().unwrap().lock = Some("other".into());
+    assert!(scene.round().contains("waits for its turn"), "{}", scene.said());
+    // An operator's update, which does not get as far as being written.
+    scene.job(UnitState::Ready, "25%");
+    Record::forget(&scene.follower.state).unwrap();
+    scene.world.lock().unwrap().lock = None;
+    assert!(scene.round().starts_with("the turn for 2.0 is given back"), "{}", scene.said());
+    scene.round();
+    assert_eq!(scene.asked(), "", "it waits for that one's end");
+    scene.job(UnitState::Stopped, "failed to read the update");
+    assert_eq!(scene.round(), "2.0 is being installed");
+    assert!(scene.asked().contains("update --named 2.0"));
+    assert_eq!(scene.done(), ["release var/steppe/update/client-0"], "it is not drained");
+}

@@ -1,6 +1,12 @@
 //! Updates of a disk in memory, whole and cut off.
 
-use std::{cell::Cell, fs, io::Cursor, path::Path, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    fs,
+    io::Cursor,
+    path::Path,
+    rc::Rc,
+};
 
 use proptest::prelude::*;
 
@@ -111,13 +117,15 @@ struct Machine {
     dir: tempfile::TempDir,
     disk: Vec<u8>,
     signer: Signer,
+    /// What the last update told, with the boot entries at that time.
+    told: Vec<(&'static str, Vec<String>)>,
 }
 
 impl Machine {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fixture(dir.path());
-        Self { dir, disk: disk(), signer: Signer::new() }
+        Self { dir, disk: disk(), signer: Signer::new(), told: vec![] }
     }
 
     fn own(&self) -> Own {
@@ -143,7 +151,10 @@ impl Machine {
         let place = place::on(&gpt::read(&mut disk, 512).unwrap(), RUNNING).unwrap();
         let disk = Mains { disk, power: Rc::new(Cell::new(power)) };
         let mut installer = Installer { disk, esp: Esp::at(self.dir.path().to_owned()), place };
-        let done = installer.install_up_to(file, own, |_| {}, steps);
+        let told = RefCell::new(vec![]);
+        let tell = |what| told.borrow_mut().push((what, self.entries()));
+        let done = installer.install_up_to(file, own, || tell("cleared"), |_| tell("written"), steps);
+        self.told = told.into_inner();
         self.disk = installer.disk.disk.into_inner();
         done
     }
@@ -218,6 +229,23 @@ fn an_update_is_installed_and_boots_next_on_trial() {
 }
 
 #[test]
+fn what_was_pending_is_told_gone_before_its_place_is_written() {
+    let mut machine = Machine::new();
+    let (own, file) = (machine.own(), machine.signed());
+    machine.whole(&own, &file[..]).unwrap();
+    let old = || vec!["steppe-0000000001-a.efi".to_owned()];
+    assert_eq!(machine.told, [("cleared", old()), ("written", old())]);
+    assert_eq!(machine.entries().len(), 2);
+    // Another one, whose connection breaks: at once, in the middle, and before its last byte.
+    for bytes in [file.len() - 80_000, file.len() / 2, file.len() - 1025] {
+        machine.whole(&own, &file[..]).unwrap();
+        assert!(machine.whole(&own, &file[..bytes]).is_err());
+        assert_eq!(machine.told, [("cleared", old())], "{bytes}");
+        assert_eq!((machine.entries(), once(machine.dir.path())), (old(), None));
+    }
+}
+
+#[test]
 fn what_is_not_for_this_node_changes_nothing() {
     let mut machine = Machine::new();
     let own = machine.own();
@@ -250,6 +278,7 @@ fn what_is_not_for_this_node_changes_nothing() {
         assert!(why.contains(part), "{why}");
         assert!(machine.disk == before);
         assert_eq!(machine.entries(), ["steppe-0000000001-a.efi"]);
+        assert_eq!(machine.told, []);
     }
     let other = Own { named: Some("9.9".parse().unwrap()), older: true, ..newer.clone() };
     assert!(matches!(machine.whole(&other, &signed[..]), Err(UpdateError::Named { .. })));
