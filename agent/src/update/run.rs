@@ -175,38 +175,35 @@ fn forget_pending(slot: Slot) {
 
 /// What is installed and has not run does not boot.
 fn withdraw() -> Result<(), RunError> {
-    let state = Path::new(paths::STATE_DIR);
-    let Some(record) = Record::read(state).filter(|record| record.outcome == Outcome::Installed) else { return Ok(()) };
     let (disk, place) = find(&cmdline())?;
-    if record.slot == place.running {
-        return Ok(());
-    }
-    with_esp(&disk, &place, |esp| Ok(verdict::give_up(&esp, record.slot)?))?;
-    notice!("{} does not boot", record.version);
-    say(format!("{} does not boot", record.version));
-    Record::forget(state).map_err(system("forget it"))
+    let state = Path::new(paths::STATE_DIR);
+    with_esp(&disk, &place, |esp| {
+        let waits = |record: &Record| record.outcome == Outcome::Installed && record.slot != place.running;
+        let Some(record) = Record::read(state).filter(waits) else { return Ok(()) };
+        verdict::give_up(&esp, record.slot)?;
+        notice!("{} does not boot", record.version);
+        say(format!("{} does not boot", record.version));
+        Record::forget(state).map_err(system("forget it"))
+    })
 }
 
 /// The other slot boots from now on, and the machine is restarted.
 fn rollback() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
-    // First, so that what was left is not installed again by itself, whenever the power fails.
-    let state = Path::new(paths::STATE_DIR);
-    let record = Record::read(state).filter(|record| record.slot == place.running);
-    if let Some(record) = record.clone() {
-        remember(&Record { outcome: Outcome::Failed, why: record::ROLLED_BACK.into(), ..record });
-    }
     let to = with_esp(&disk, &place, |esp| {
         let rename = choice::rollback(&esp.entries()?, place.running)?;
-        esp.boot_once("")?;
-        esp.set_default(rename.to.slot)?;
-        esp.apply(&rename)?;
-        Ok(rename.to.slot)
-    });
-    if let (Err(_), Some(record)) = (&to, &record) {
-        remember(record);
-    }
-    let to = to?;
+        // First, so that what was left is not installed again by itself, whenever the power fails.
+        let record = Record::read(Path::new(paths::STATE_DIR)).filter(|record| record.slot == place.running);
+        if let Some(record) = record.clone() {
+            remember(&Record { outcome: Outcome::Failed, why: record::ROLLED_BACK.into(), ..record });
+        }
+        let to = rename.to.slot;
+        let done = esp.boot_once("").and_then(|()| esp.set_default(to)).and_then(|()| esp.apply(&rename));
+        if let (Err(_), Some(record)) = (&done, &record) {
+            remember(record);
+        }
+        Ok(done.map(|()| to)?)
+    })?;
     notice!("slot {to} boots from now on");
     tell(Message::Power(Power::Reboot))
 }
@@ -245,29 +242,33 @@ fn settle() -> Result<(), RunError> {
     let (disk, place) = find(&cmdline())?;
     let running = place.running;
     let state = Path::new(paths::STATE_DIR);
-    let mut record = match Record::read(state) {
-        Some(record) => record,
-        None => Record::new(ImageFacts::read(Path::new("/"))?.image_version().parse()?, running),
-    };
-    let ending = with_esp(&disk, &place, |esp| Ok(verdict::settle(&esp, &mut record, running)?))?;
-    let version = &record.version;
-    if ending == Ending::CutOff {
-        notice!("the update to {version} was cut off before it could boot");
-        return Record::forget(state).map_err(system("forget it"));
-    }
-    remember(&record);
-    match ending {
-        Ending::Completed => {
-            notice!("the update to {version} was cut off at its end: it is complete now, and boots next, on trial");
+    with_esp(&disk, &place, |esp| {
+        let mut record = match Record::read(state) {
+            Some(record) => record,
+            None => Record::new(ImageFacts::read(Path::new("/"))?.image_version().parse()?, running),
+        };
+        let ending = verdict::settle(&esp, &mut record, running)?;
+        let version = &record.version;
+        if ending == Ending::CutOff {
+            notice!("the update to {version} was cut off before it could boot");
+            return Record::forget(state).map_err(system("forget it"));
         }
-        Ending::Unproven => warning!("slot {running} is still on trial, which nobody ends: `bless` it when it is good"),
-        Ending::Failed => {
-            error!("the update failed, and the machine fell back to slot {running}: {}", record.summary());
+        remember(&record);
+        match ending {
+            Ending::Completed => {
+                notice!("the update to {version} was cut off at its end: it is complete now, and boots next, on trial");
+            }
+            Ending::Unproven => {
+                warning!("slot {running} is still on trial, which nobody ends: `bless` it when it is good");
+            }
+            Ending::Failed => {
+                error!("the update failed, and the machine fell back to slot {running}: {}", record.summary());
+            }
+            Ending::Good if !record.why.is_empty() => error!("{}", record.why),
+            Ending::Good | Ending::CutOff => {}
         }
-        Ending::Good if !record.why.is_empty() => error!("{}", record.why),
-        Ending::Good | Ending::CutOff => {}
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn cmdline() -> Cmdline {
@@ -285,7 +286,8 @@ fn remember(record: &Record) {
     }
 }
 
-/// Mounts the ESP where no other process sees it, so that it is gone with this one, whatever happens.
+/// Mounts the ESP where no other process sees it, so that it is gone with this one, whatever happens. Who works on it is alone with it
+/// and with the record, which is read and written meanwhile.
 fn with_esp<T>(disk: &Disk, place: &Place, work: impl FnOnce(Esp) -> Result<T, RunError>) -> Result<T, RunError> {
     // Once a node is healthy its kernel may take no more modules; this one is there by then.
     if !fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("\tvfat\n")) {
