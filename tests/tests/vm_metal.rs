@@ -187,6 +187,8 @@ fn boots((): &mut ()) -> anyhow::Result<()> {
         ("nvme", &uefi, DiskBus::Nvme, NicModel::E1000e, "nvme0n1"),
         ("stick", &uefi, DiskBus::Usb, NicModel::Vmxnet3, "sda"),
         ("raid", &bios, DiskBus::MegaRaid, NicModel::E1000, "sda"),
+        // Debian's OVMF has no driver for this adapter.
+        ("sas", &bios, DiskBus::Sas, NicModel::E1000e, "sda"),
         ("sata", &bios, DiskBus::Ahci, NicModel::Rtl8139, "sda"),
     ];
     let specs = machines.map(|(name, boot, bus, card, _)| {

@@ -162,6 +162,7 @@ impl Args {
         for (bus, controller) in [
             (DiskBus::Scsi, "virtio-scsi-pci,id=scsi"),
             (DiskBus::MegaRaid, "megasas,id=raid"),
+            (DiskBus::Sas, "mptsas1068,id=sas"),
             (DiskBus::Usb, "qemu-xhci,id=usb"),
         ] {
             if config.disks.iter().any(|disk| disk.bus == bus) {
@@ -190,6 +191,11 @@ impl Args {
                 DiskBus::Virtio => "virtio-blk-pci".to_owned(),
                 DiskBus::Scsi => format!("scsi-hd,bus=scsi.0,scsi-id={}", place(&mut scsi)),
                 DiskBus::MegaRaid => format!("scsi-hd,bus=raid.0,scsi-id={}", place(&mut scsi)),
+                // The adapter tells a drive by its SAS address alone, and QEMU gives a drive none by itself.
+                DiskBus::Sas => {
+                    let place = place(&mut scsi);
+                    format!("scsi-hd,bus=sas.0,scsi-id={place},wwn=0x5000c5000000{place:04x}")
+                }
                 DiskBus::Usb => "usb-storage,bus=usb.0,removable=on".to_owned(),
                 DiskBus::Nvme => "nvme".to_owned(),
                 DiskBus::Ahci => format!("ide-hd,bus=ide.{}", place(&mut sata)),

@@ -154,6 +154,8 @@ pub enum DiskBus {
     Ahci,
     /// `sda` behind a RAID controller of LSI (MegaRAID): a server.
     MegaRaid,
+    /// `sda` behind a SAS adapter of LSI (SAS 1068): an older server.
+    Sas,
     /// `sda`, a stick on USB.
     Usb,
     /// `sr0` behind SATA, write-protected.
