@@ -80,14 +80,8 @@ test: deps-test agent standin
 	PATH="$$PATH:/usr/sbin" cargo test --locked -p agent --test seeds -- --ignored
 	cargo test --locked -p tests --lib --test 'contract*'
 
-SUITES := $(basename $(notdir $(wildcard tests/tests/vm_*.rs)))
-# Suites with several machines in a test, and the one that measures: one test at a time. The others: two at a time.
-ALONE := $(filter vm_cluster vm_update vm_channel vm_budgets,$(SUITES))
-TWICE := $(filter-out $(ALONE),$(SUITES))
-
 qemu-test: deps-qemu image image-metal
-	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests $(ALONE:%=--test %) -- --test-threads=1
-	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests $(TWICE:%=--test %) -- --test-threads=2
+	STEPPE_IMAGES=$(abspath $(OUT)) cargo test --locked -p tests --test 'vm_*'
 
 lint: deps-build
 	cargo fmt --all --check

@@ -37,7 +37,7 @@ pub fn run<T: Send + 'static>(start: fn() -> anyhow::Result<T>, steps: &[Step<T>
             let shared = Arc::clone(&shared);
             Trial::test(name, move || {
                 let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                run_step(&mut shared, step)
+                qemu::lab::reporting(name, || run_step(&mut shared, step))
             })
             .with_ignored_flag(images.is_none())
         })

@@ -1,6 +1,6 @@
 //! Describing and starting a lab.
 
-use crate::lab::{Lab, LabError, Machine, MachineSpec, spec};
+use crate::lab::{Lab, LabError, Machine, MachineSpec, evidence, spec};
 use crate::services::{Services, ServicesConfig};
 use crate::switch::Switch;
 use crate::{Accelerator, RunDir};
@@ -80,7 +80,9 @@ impl LabBuilder {
             machines.push(machine);
         }
         let failed = AtomicBool::new(false);
-        let lab = Lab { machines, services, switch, run, accelerator: self.accelerator, failed };
+        let directory = run.path().to_owned();
+        let (run, accelerator, failures) = (Some(run), self.accelerator, evidence::failures());
+        let lab = Lab { machines, services, switch, run, directory, accelerator, failed, failures };
         lab.power_on_all(&self.order)?;
         Ok(lab)
     }

@@ -2,12 +2,14 @@
 
 mod builder;
 mod error;
+mod evidence;
 mod machine;
 mod report;
 mod spec;
 
 pub use builder::{LabBuilder, StartOrder};
 pub use error::LabError;
+pub use evidence::reporting;
 pub use machine::{Machine, MachineNic};
 pub(crate) use spec::mac as station;
 pub use spec::{BaseDisk, BootFiles, BootMethod, MachineSpec, NicLease, NicSpec};
@@ -19,7 +21,7 @@ use crate::volume::{Seed, SeedMedium};
 use crate::{Accelerator, Deadline, RunDir, TimeScale};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -28,17 +30,22 @@ const CLUSTER_TIME: Duration = Duration::from_secs(45);
 
 /// A network with its machines.
 ///
-/// Dropping it pulls all plugs and removes everything. When that happens because the test panics (a failed assertion), it prints the end
-/// of each console and how to run the test and the machines again, and keeps its directory.
+/// Dropping it pulls all plugs and removes everything. When that happens because the test panics (a failed assertion), or in a step that
+/// gives an error ([`reporting`]), it prints the end of each console and how to run the test and the machines again, and keeps its
+/// directory.
 #[derive(Debug)]
 pub struct Lab {
-    // In this order: machines go before the network, and all before the directory.
+    // In this order: machines go before the network, and before the directory.
     machines: Vec<Machine>,
     services: Services,
     switch: Switch,
-    run: RunDir,
+    /// There until it is dropped.
+    run: Option<RunDir>,
+    directory: PathBuf,
     accelerator: Accelerator,
     failed: AtomicBool,
+    /// Steps that had failed when it was made.
+    failures: u64,
 }
 
 impl Lab {
@@ -81,7 +88,7 @@ impl Lab {
     /// Where everything is: one directory for each machine.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.run.path()
+        &self.directory
     }
 
     /// How deadlines stretch here.
@@ -230,12 +237,20 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() || self.failed.load(Ordering::Relaxed) {
-            self.run.keep();
+        let Some(mut run) = self.run.take() else { return };
+        let failed = self.failed.load(Ordering::Relaxed) || evidence::failures() > self.failures;
+        let mut text = String::new();
+        if std::thread::panicking() || failed {
+            run.keep();
             eprint!("{}", report::failure(self));
-        } else if self.run.is_kept() {
+        } else if run.is_kept() {
             report::save(self);
-            eprintln!("kept {}", self.run.path().display());
+            eprintln!("kept {}", self.directory.display());
+        } else if evidence::step().is_some() {
+            text = report::failure(self);
         }
+        // Before their directory.
+        self.machines.clear();
+        evidence::set_aside(run, text);
     }
 }

@@ -1,6 +1,6 @@
 //! What a failed test leaves behind.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, evidence};
 use std::fmt::Write as _;
 
 /// Lines of each console that are printed.
@@ -8,7 +8,7 @@ const TAIL: usize = 50;
 
 /// Saves the network's counters and last frames beside the machines' files.
 pub(crate) fn save(lab: &Lab) {
-    let directory = lab.run.path();
+    let directory = lab.directory();
     let mut counters = String::new();
     for (name, port) in lab.switch.all_counters() {
         let _ = writeln!(counters, "{name}: {port:?}");
@@ -44,7 +44,7 @@ pub(crate) fn failure(lab: &Lab) -> String {
             let _ = writeln!(text, "---- {name}, QEMU's own messages:\n{}", qemu.trim_end());
         }
     }
-    let directory = lab.run.path().display();
+    let directory = lab.directory().display();
     let _ = writeln!(text, "---- consoles, disks, counters and network.pcap are kept in {directory}");
     for machine in &lab.machines {
         let _ = writeln!(text, "---- {} by hand: sh {}/replay.sh", machine.name(), machine.directory().display());
@@ -55,10 +55,10 @@ pub(crate) fn failure(lab: &Lab) -> String {
     text
 }
 
-/// The command that runs the current test again: the harness of `cargo test` names its threads after the tests.
+/// The command that runs the current test again: a suite names its steps, and the harness of `cargo test` its threads, after the tests.
 fn rerun() -> Option<String> {
     let program = std::env::current_exe().ok()?;
     let thread = std::thread::current();
-    let name = thread.name().filter(|name| *name != "main")?;
+    let name = evidence::step().or_else(|| thread.name().filter(|name| *name != "main").map(str::to_owned))?;
     Some(format!("STEPPE_KEEP=1 {} --exact {name} --nocapture", program.display()))
 }
