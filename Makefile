@@ -10,6 +10,9 @@ AGENT   := target/$(TARGET)/release/agent
 STANDIN := target/$(TARGET)/tool/nomad-standin
 BUILDER := target/debug/builder
 ROLES   := server client
+# Of one version, so that a verdict changes when this file does.
+CARGO_DENY := cargo-deny@0.20.2
+CARGO_FUZZ := cargo-fuzz@0.13.2
 
 export STEPPE_AGENT   := $(abspath $(AGENT))
 export STEPPE_STANDIN := $(abspath $(STANDIN))
@@ -53,20 +56,20 @@ deps-test: deps-build
 	$(call need,qemu-img mksquashfs sgdisk fsck.vfat mdir mlabel xorriso cpio mke2fs veritysetup syslinux 7z xmllint zstd xz mcopy fdisk file faketime unshare setpriv /usr/lib/ISOLINUX/isolinux.bin,qemu-utils squashfs-tools gdisk dosfstools mtools xorriso cpio e2fsprogs cryptsetup-bin syslinux p7zip-full libxml2-utils zstd xz-utils fdisk file faketime util-linux isolinux)
 
 deps-qemu: deps-test
-	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /bin/busybox,qemu-system-x86 ovmf busybox-static)
+	$(call need,qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/doc/busybox-static,qemu-system-x86 ovmf busybox-static)
 
 # The Debian that boots are held against; users other than root need uidmap's programs for it.
 deps-bench: deps-qemu
 	$(call need,mmdebstrap newuidmap,mmdebstrap uidmap)
 
 agent: deps-build
-	cargo build --quiet --locked --release --target $(TARGET) -p agent
+	cargo build --locked --release --target $(TARGET) -p agent
 
 standin: deps-build
-	cargo build --quiet --locked --profile tool --target $(TARGET) -p standin
+	cargo build --locked --profile tool --target $(TARGET) -p standin
 
 builder: deps-build
-	cargo build --quiet --locked -p builder
+	cargo build --locked -p builder
 
 image: agent standin builder
 	@for role in $(ROLES); do $(BUILDER) build --role $$role --format raw,iso,netboot --output $(OUT) || exit 1; done
@@ -86,11 +89,11 @@ qemu-test: deps-qemu image image-metal
 lint: deps-build
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked $(CARGO_DENY)
 	cargo deny --log-level error check bans licenses sources
 
 audit:
-	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked $(CARGO_DENY)
 	cargo deny check advisories
 
 audit-kernel: deps-test image image-metal
@@ -104,7 +107,7 @@ bench: deps-bench image
 FUZZ_LIMITS := -timeout=20 -malloc_limit_mb=1100 -rss_limit_mb=4096
 FUZZ_SECONDS ?= 60
 fuzz:
-	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked $(CARGO_FUZZ)
 	STEPPE_SEEDS=$(abspath builder/fuzz/corpus) cargo test --quiet --locked -p builder --test fuzz_seeds
 	for crate in agent builder; do cd $(CURDIR)/$$crate && for t in $$(cargo fuzz list); do mkdir -p fuzz/corpus/$$t && \
 	  cargo +nightly fuzz run $$t fuzz/corpus/$$t $$(ls -d fuzz/seeds/$$t 2>/dev/null) -- -max_total_time=$(FUZZ_SECONDS) $(FUZZ_LIMITS) || exit 1; \
