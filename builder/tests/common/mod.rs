@@ -84,6 +84,8 @@ impl World {
         let image = if profile == Profile::Metal { "test-metal" } else { "test" };
         let world = Self { folder, image, recipe, agent, nomad };
         world.add_packages(profile);
+        // Where apt goes through a proxy, the servers of tests are asked all the same.
+        fs::write(world.path("apt.conf"), "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n").unwrap();
         world
     }
 
@@ -120,6 +122,7 @@ impl World {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
         command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+        command.env("APT_CONFIG", self.path("apt.conf"));
         self.arguments(&mut command);
         command
     }

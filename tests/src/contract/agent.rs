@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{self, Ran};
+use super::nomad;
 use super::site::Site;
 use crate::api::Api;
 use crate::wait::until;
@@ -191,11 +193,19 @@ impl Agent {
 
 fn spawn(site: &Site, name: &str, args: &[String], env: &[(String, String)], user_id: Option<u32>) -> Child {
     let file = |kind: &str| File::create(site.dir().join(format!("{name}.{kind}"))).expect("output file");
-    let mut command = site.nomad();
+    let mut command = match user_id {
+        None => site.nomad(),
+        Some(id) => {
+            // A copy, for the program may lie where that user must not look.
+            let program = site.dir().join(format!("{name}.program"));
+            std::fs::copy(nomad(), &program).expect("copy of the program");
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("program for every user");
+            let mut command = site.command(&program);
+            command.uid(id).gid(id);
+            command
+        }
+    };
     command.args(args).envs(env.iter().cloned()).stdout(file("stdout")).stderr(file("stderr"));
-    if let Some(id) = user_id {
-        command.uid(id).gid(id);
-    }
     command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"))
 }
 

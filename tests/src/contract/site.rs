@@ -22,6 +22,8 @@ const SWEEP: &str = include_str!("sweep.sh");
 /// Directory of this test binary, and the process that removes it afterwards: statics are never dropped, and a binary that is
 /// killed drops nothing at all.
 static BASE: LazyLock<(PathBuf, Child)> = LazyLock::new(|| {
+    // The facts about modes are facts under the usual mask, and agents of other users read what is written here.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let dir = tempfile::Builder::new().prefix("steppe-contract-").tempdir().expect("temporary directory").keep();
     // Agents of other users pass through.
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711)).expect("own directory");
@@ -105,7 +107,7 @@ impl Site {
     }
 
     /// A program that runs in the site's name: with it, it ends.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
