@@ -4,6 +4,7 @@ use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use agent::{
@@ -54,6 +55,9 @@ pub struct Updates {
     manifest: Manifest,
     role: Role,
     public: String,
+    /// The update whose agent hangs, before it is signed: made when it is asked for first, and once, since two builds must not see
+    /// each other's agent half written.
+    hanging: Mutex<Option<Vec<u8>>>,
 }
 
 impl Updates {
@@ -69,7 +73,7 @@ impl Updates {
         let old = Manifest::read(&build::build(&old, &Progress::silent())?.manifest)?;
         let unsigned = unsigned(&request(role, &public, NEW, Format::Update, folder.path())?)?;
         let disk = old.path(Kind::Raw).context("the build made no disk")?;
-        Ok(Self { folder, key, disk, unsigned, manifest: old, role, public })
+        Ok(Self { folder, key, disk, unsigned, manifest: old, role, public, hanging: Mutex::default() })
     }
 
     /// A machine that BIOS boots from the old version's disk.
@@ -104,7 +108,19 @@ impl Updates {
     ///
     /// # Errors
     /// When it cannot be built.
+    ///
+    /// # Panics
+    /// When another thread did in here.
     pub fn hanging(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let mut made = self.hanging.lock().expect("no panic of another thread");
+        let unsigned = match &mut *made {
+            Some(unsigned) => unsigned,
+            none => none.insert(self.build_hanging()?),
+        };
+        self.signed(name, unsigned, |_| {})
+    }
+
+    fn build_hanging(&self) -> anyhow::Result<Vec<u8>> {
         let folder = self.folder.path();
         let mut request = request(self.role, &self.public, NEW, Format::Update, folder)?;
         let mut agent = fs::read(request.agent.as_ref().context("STEPPE_AGENT is not set")?)?;
@@ -120,7 +136,7 @@ impl Updates {
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
         request.agent = Some(program);
         request.recipe.files.push(ExtraFile { source: pause, path: HANGS.to_owned(), mode: "0755".to_owned() });
-        self.signed(name, &unsigned(&request)?, |_| {})
+        unsigned(&request)
     }
 
     /// A channel file that offers the update in `file`, which is beside it under the name `beside`; and its signature.

@@ -3,7 +3,7 @@
 use std::{cell::OnceCell, fs, path::Path, sync::Arc};
 
 use agent::facts::{ImageFacts, NomadFacts};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Build, inputs::Inputs, time};
@@ -151,7 +151,7 @@ impl Build<'_> {
         let key = self.initramfs_key(inputs, modules)?;
         self.progress.step("initramfs", || {
             let folder = self.cache.step("initramfs", key, |folder| -> Result<()> {
-                let agent = read(&inputs.agent)?;
+                let agent = program(&inputs.agent, &inputs.agent_sha256.hex())?;
                 let files = self.kernel_files(inputs, kernel)?;
                 let tree = initramfs::tree(&agent, files, &kernel.release, modules)?;
                 let bytes = initramfs::pack(&tree, level, time(kernel.epoch))?;
@@ -246,7 +246,7 @@ impl Build<'_> {
                 stock.insert(path, entry.clone());
             }
         }
-        let nomad = read(&inputs.nomad.path)?;
+        let nomad = program(&inputs.nomad.path, &inputs.nomad.sha256)?;
         let tree = root::tree(&root::Inputs {
             recipe,
             facts,
@@ -298,8 +298,31 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
+/// A program, which has to be the one that the step's result is kept for.
+fn program(path: &Path, sha256: &str) -> Result<Vec<u8>> {
+    let bytes = read(path)?;
+    ensure!(Digest::of(&bytes).hex() == sha256, "{} changed during the build: build again", path.display());
+    Ok(bytes)
+}
+
 fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
     fs::write(&path, bytes).map_err(|error| CacheError::write(&path, error))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_changes_during_a_build_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let digest = Digest::of(b"as it was").hex();
+        fs::write(&file, b"as it was").unwrap();
+        assert_eq!(program(file.path(), &digest).unwrap(), b"as it was");
+        fs::write(&file, b"as it").unwrap();
+        let said = program(file.path(), &digest).unwrap_err().to_string();
+        assert!(said.contains(&file.path().display().to_string()) && said.contains("build again"), "{said}");
+    }
 }
