@@ -56,8 +56,11 @@ impl Accelerator {
         }
         let key = host_key()?;
         let cache = cache_file();
-        if let Some(verdict) = cache.as_deref().and_then(|file| Self::remembered(file, &key)) {
-            return Ok(verdict);
+        match cache.as_deref().and_then(|file| Self::remembered(file, &key)) {
+            // Who runs this now may be another user, or in a container.
+            Some(Self::Kvm) if !kvm_opens() => {}
+            Some(verdict) => return Ok(verdict),
+            None => {}
         }
         let verdict = if kvm_boots(kernel)? { Self::Kvm } else { Self::Tcg };
         if let Some(file) = cache {
@@ -127,9 +130,13 @@ impl Accelerator {
     }
 }
 
+fn kvm_opens() -> bool {
+    std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
 /// Boots a real kernel under KVM.
 fn kvm_boots(kernel: &Path) -> Result<bool, ProbeError> {
-    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+    if !kvm_opens() {
         return Ok(false);
     }
     let run = RunDir::new().map_err(ProbeError::Directory)?;
