@@ -67,13 +67,13 @@ fn disk(folder: &Path) -> anyhow::Result<Disk> {
 }
 
 /// Boots a disk in a format until its root is mounted, which takes its boot loader, its partition table and thousands of its blocks: by
-/// UEFI and by BIOS, behind these controllers, or with `STEPPE_SLOW` behind all.
+/// UEFI and by BIOS, behind these controllers, or with `STEPPE_SLOW=1` behind all.
 fn boots(path: &Path, format: DiskFormat, uefi: DiskBus, bios: DiskBus) -> anyhow::Result<()> {
     let by_uefi = |bus| BootFiles::uefi(path, format).on(bus);
     let by_bios = |bus| BootFiles::bios(path, format).on(bus);
     let all = [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Nvme, DiskBus::Ahci];
     let mut pairs = vec![(uefi, bios)];
-    if std::env::var_os("STEPPE_SLOW").is_some() {
+    if std::env::var_os("STEPPE_SLOW").is_some_and(|value| value == "1") {
         pairs = all.map(|bus| (bus, bus)).to_vec();
     }
     for (uefi, bios) in pairs {

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_limit_may_be_given() {
-        assert_eq!(limit(&Cmdline::parse("steppe.on-trial")), LIMIT);
+        assert_eq!(limit(&Cmdline::parse("steppe.on-trial")), Duration::from_secs(600), "as SPECIFICATION.md has it");
         assert_eq!(limit(&Cmdline::parse("steppe.trial=90 steppe.on-trial")), Duration::from_secs(90));
         assert_eq!(limit(&Cmdline::parse("steppe.trial=soon")), LIMIT);
     }
