@@ -94,6 +94,41 @@ fn nothing_is_done_twice_and_damage_is_repaired() {
 }
 
 #[test]
+fn files_of_another_build_are_not_taken_for_ones_own() {
+    let world = World::new();
+    let (output, recipe) = (world.path("out"), fs::read_to_string(&world.recipe).unwrap());
+    let run = |cache: &Path| {
+        let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+        command.args(["build", "--json", "--locked", "--recipe"]).arg(&world.recipe).arg("--cache").arg(cache);
+        command.arg("--agent").arg(&world.agent).arg("--nomad").arg(&world.nomad).arg("--output").arg(&output);
+        let built = command.output().unwrap();
+        assert!(built.status.success(), "{}", said(&built));
+        let text = String::from_utf8(built.stdout).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let size = fs::metadata(manifest(&output).path(Kind::Raw).unwrap()).unwrap().len() >> 20;
+        (last["unchanged"] == true, size)
+    };
+    let (own, other) = (world.cache(), world.path("other-cache"));
+    fs::create_dir_all(other.join("packages")).unwrap();
+    for package in fs::read_dir(own.join("packages")).unwrap() {
+        let package = package.unwrap();
+        fs::copy(package.path(), other.join("packages").join(package.file_name())).unwrap();
+    }
+    assert_eq!(run(&own), (false, 160));
+    fs::write(&world.recipe, recipe.replace("160MiB", "170MiB")).unwrap();
+    assert_eq!(run(&other), (false, 170));
+    fs::write(&world.recipe, &recipe).unwrap();
+    assert_eq!(run(&own), (false, 160));
+    assert_eq!(run(&own), (true, 160));
+    // A manifest that says the same in other bytes is not what was built either.
+    let path = output.join("steppe-0.1.0-test-x86_64.manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text} ")).unwrap();
+    assert_eq!(run(&own), (false, 160));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
 fn mistakes_name_the_input_and_the_fix() {
     let world = World::new();
     let output = world.path("out");

@@ -184,7 +184,8 @@ impl Build<'_> {
             let (size, sha256) = (text.len() as u64, Digest::of(text.as_bytes()));
             written.artefacts.push(Artefact { kind, file, size, sha256 });
         }
-        output.write_bytes(&format!("{base}{}", Manifest::SUFFIX), written.text().as_bytes())?;
+        let text = written.text();
+        output.write_bytes(&format!("{base}{}", Manifest::SUFFIX), text.as_bytes())?;
         // Before the files change their names: a build that dies between leaves no stamp that lies.
         let _ = fs::remove_file(&stamp);
         output.publish()?;
@@ -193,7 +194,8 @@ impl Build<'_> {
             self.cache.remember(&self.request.output.join(&artefact.file), artefact.sha256)?;
         }
         self.cache.folder("outputs")?;
-        fs::write(&stamp, key.hex()).map_err(|error| CacheError::write(&stamp, error))?;
+        fs::write(&stamp, stamped(key, Digest::of(text.as_bytes())))
+            .map_err(|error| CacheError::write(&stamp, error))?;
         Ok(Built { manifest, lock: self.lock(inputs.lock), unchanged: false })
     }
 
@@ -217,7 +219,7 @@ impl Build<'_> {
             .finish()
     }
 
-    /// Where the key of the last build of these files is.
+    /// Where the stamp of the last build of these files is.
     fn stamp(&self, base: &str) -> Result<PathBuf> {
         let output = std::path::absolute(&self.request.output).context("failed to find the current folder")?;
         let place = Key::new("output", 1).with("folder", output.as_os_str().as_encoded_bytes()).with("name", base);
@@ -233,6 +235,12 @@ impl Build<'_> {
             })
         })
     }
+}
+
+/// The stamp of a build: the key of what it was made from, and the digest of its manifest, since another cache may have had files of the
+/// same names made from something else since.
+fn stamped(key: Digest, manifest: Digest) -> String {
+    format!("{key} {manifest}\n")
 }
 
 /// Times in file systems have 32 bits.

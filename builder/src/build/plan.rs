@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{
     Build, Format, Request, base_name,
     inputs::Inputs,
+    stamped,
     steps::{Kernel, blocks_key, selection},
 };
 use crate::{
@@ -190,7 +191,8 @@ impl Build<'_> {
         let base = base_name(&self.request.recipe, inputs.nomad.source);
         let manifest = self.request.output.join(format!("{base}{}", Manifest::SUFFIX));
         let stamp = self.stamp(&base).ok().and_then(|stamp| fs::read_to_string(stamp).ok());
-        stamp.is_some_and(|text| text == self.key(inputs).hex()) && self.intact(&manifest)
+        let Ok(digest) = self.cache.digest(&manifest) else { return false };
+        stamp.is_some_and(|text| text == stamped(self.key(inputs), digest)) && self.intact(&manifest)
     }
 }
 
