@@ -1,6 +1,7 @@
 //! Reading a Debian package: an `ar` archive with `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
 
 mod ar;
+mod control;
 
 use std::{
     fs::File,
@@ -9,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use self::control::Control;
 use crate::{
     bounded::{self, AtMost},
     tree::{Entry, Node, Origin, Tree},
@@ -16,6 +18,8 @@ use crate::{
 
 /// Bytes that a package may have unpacked. The kernel for metal, the largest of an image, has 110 MB.
 const MOST: u64 = 2 << 30;
+/// Bytes that what it says of itself may have. Most of them are digests of its files, of which a kernel has half a megabyte.
+const MOST_OF_CONTROL: u64 = 64 << 20;
 
 /// What is in a package.
 #[derive(Debug)]
@@ -33,39 +37,70 @@ impl Deb {
     /// are kept (paths without a leading slash); documentation is always looked at for the licence.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a Debian package.
+    /// When the file cannot be read, is not a Debian package, or by what it says of itself is another one.
     pub fn read(path: &Path, name: &str, version: &str, want: &dyn Fn(&str) -> bool) -> Result<Self, DebError> {
-        let wrong = |source: io::Error| DebError { path: path.display().to_string(), source };
+        let path_text = || path.display().to_string();
+        let wrong = |source: io::Error| DebError::Read { path: path_text(), source };
         let file = File::open(path).map_err(wrong)?;
         let origin = Origin::Package { name: name.to_owned(), version: version.to_owned() };
-        Self::parse(io::BufReader::new(file), &origin, want).map_err(wrong)
+        match Self::parse(io::BufReader::new(file), &origin, want).map_err(wrong)? {
+            Ok(deb) => Ok(deb),
+            Err(Control { package, version: own }) => Err(DebError::Other {
+                path: path_text(),
+                is: format!("{package} {own}"),
+                named: format!("{name} {version}"),
+            }),
+        }
     }
 
-    fn parse(reader: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<Self> {
+    /// The package, or what it says of itself when that is not what `origin` says.
+    fn parse(reader: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<Result<Self, Control>> {
         let mut archive = ar::Archive::new(reader)?;
         let mut time = None;
+        let mut known = false;
         while let Some(header) = archive.header()? {
             if time.is_none() && header.name != "debian-binary" {
                 return Err(invalid(format!("the first member is {:?}, not debian-binary", header.name)));
             }
             let time = *time.get_or_insert(header.time);
+            if let Some(compression) = header.name.strip_prefix("control.tar")
+                && !known
+            {
+                let mut member = archive.member(&header);
+                let found =
+                    Control::read(AtMost::new(unpacked(&header.name, compression, &mut member)?, MOST_OF_CONTROL))?;
+                let left = member.limit();
+                archive.end(&header, left)?;
+                if !matches!(origin, Origin::Package { name, version } if found.is(name, version)) {
+                    return Ok(Err(found));
+                }
+                known = true;
+                continue;
+            }
             let Some(compression) = header.name.strip_prefix("data.tar") else {
                 archive.skip(&header)?;
                 continue;
             };
-            let member = archive.member(&header);
-            let data: Box<dyn Read + '_> = match compression {
-                "" => Box::new(member),
-                ".xz" => Box::new(bounded::xz(member)?),
-                ".zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
-                ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
-                other => return Err(invalid(format!("data.tar{other} has a compression that is not known"))),
-            };
+            if !known {
+                return Err(invalid("there is no control.tar before its data.tar".to_owned()));
+            }
+            let data = unpacked(&header.name, compression, archive.member(&header))?;
             let (tree, licences) = unpack(AtMost::new(data, MOST), origin, want)?;
-            return Ok(Self { tree, time, licences });
+            return Ok(Ok(Self { tree, time, licences }));
         }
         Err(invalid("there is no data.tar in it; the file may be cut short".to_owned()))
     }
+}
+
+/// The bytes of a member, by what its name ends in.
+fn unpacked<'a>(name: &str, compression: &str, member: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match compression {
+        "" => Box::new(member),
+        ".xz" => Box::new(bounded::xz(member)?),
+        ".zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
+        ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
+        _ => return Err(invalid(format!("{name} has a compression that is not known"))),
+    })
 }
 
 fn unpack(data: impl Read, origin: &Origin, want: &dyn Fn(&str) -> bool) -> io::Result<(Tree, Vec<String>)> {
@@ -152,10 +187,25 @@ fn invalid(why: String) -> io::Error {
 
 /// Why a package cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to read package {path}: {source}; remove the file, and the next build fetches it again")]
-pub struct DebError {
-    path: String,
-    source: io::Error,
+pub enum DebError {
+    /// It cannot be read, or is damaged.
+    #[error("failed to read package {path}: {source}; remove the file, and the next build fetches it again")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is another package than the lock file says of its digest.
+    #[error("{path} is {is}, and the lock file calls it {named}: `builder lock` writes it anew")]
+    Other {
+        /// The file.
+        path: String,
+        /// What it is by its own words.
+        is: String,
+        /// What it is called.
+        named: String,
+    },
 }
 
 #[cfg(test)]
@@ -165,7 +215,23 @@ mod tests {
 
     fn read(bytes: &[u8]) -> io::Result<Deb> {
         let origin = Origin::Package { name: "p".into(), version: "1".into() };
-        Deb::parse(bytes, &origin, &|_| true)
+        Deb::parse(bytes, &origin, &|_| true).map(|deb| deb.unwrap())
+    }
+
+    #[test]
+    fn a_package_is_held_against_its_name_and_version() {
+        let bytes = fixture::package("libc6", "1:2.41-11", ".xz", 1, &[]);
+        let of = |name: &str, version: &str| {
+            let origin = Origin::Package { name: name.into(), version: version.into() };
+            Deb::parse(&bytes[..], &origin, &|_| true).unwrap().map(|deb| deb.time)
+        };
+        let own = Control { package: "libc6".into(), version: "1:2.41-11".into() };
+        assert_eq!(of("libc6", "1:2.41-11"), Ok(1));
+        assert_eq!(of("libc6", "1:2.41-12"), Err(own.clone()));
+        assert_eq!(of("libc7", "1:2.41-11"), Err(own));
+        // One that says nothing of itself.
+        let nameless = String::from_utf8_lossy(&fixture::deb("", 1, &[])).replace("control.tar", "contrul.tar");
+        assert!(read(nameless.as_bytes()).unwrap_err().to_string().contains("no control.tar before"));
     }
 
     #[test]

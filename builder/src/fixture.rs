@@ -9,8 +9,29 @@ pub(crate) enum Member<'a> {
     HardLink(&'a str, &'a str),
 }
 
-/// A Debian package whose `data.tar` is compressed as `compression` says (`.xz`).
+/// A Debian package `p` of version `1`, the members of which are compressed as `compression` says (`.xz`).
 pub(crate) fn deb(compression: &str, time: u64, members: &[Member<'_>]) -> Vec<u8> {
+    package("p", "1", compression, time, members)
+}
+
+/// Another package.
+pub(crate) fn package(name: &str, version: &str, compression: &str, time: u64, members: &[Member<'_>]) -> Vec<u8> {
+    let control = format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n");
+    let control = compressed(compression, tar(&[Member::File("control", 0o644, control.as_bytes())]));
+    let data = compressed(compression, tar(members));
+    let mut archive = ar::Builder::new(Vec::new());
+    let [of_control, of_data] = ["control.tar", "data.tar"].map(|name| format!("{name}{compression}"));
+    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), (&of_control, &control), (&of_data, &data)] {
+        let mut header = ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64);
+        header.set_mtime(time);
+        header.set_mode(0o644);
+        archive.append(&header, bytes).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// A tape archive.
+pub(crate) fn tar(members: &[Member<'_>]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for member in members {
         let mut header = tar::Header::new_ustar();
@@ -42,8 +63,11 @@ pub(crate) fn deb(compression: &str, time: u64, members: &[Member<'_>]) -> Vec<u
         header.set_cksum();
         tar.append(&header, bytes).unwrap();
     }
-    let tar = tar.into_inner().unwrap();
-    let data = match compression {
+    tar.into_inner().unwrap()
+}
+
+fn compressed(compression: &str, tar: Vec<u8>) -> Vec<u8> {
+    match compression {
         ".xz" => xz(&tar),
         ".zst" => zstd::encode_all(&tar[..], 1).unwrap(),
         ".gz" => {
@@ -52,15 +76,7 @@ pub(crate) fn deb(compression: &str, time: u64, members: &[Member<'_>]) -> Vec<u
             encoder.finish().unwrap()
         }
         _ => tar,
-    };
-    let mut archive = ar::Builder::new(Vec::new());
-    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), (&format!("data.tar{compression}"), &data)] {
-        let mut header = ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64);
-        header.set_mtime(time);
-        header.set_mode(0o644);
-        archive.append(&header, bytes).unwrap();
     }
-    archive.into_inner().unwrap()
 }
 
 /// xz-compressed `bytes`.

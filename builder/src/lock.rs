@@ -2,6 +2,8 @@
 
 mod changes;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::changes::{Change, Side, packages};
@@ -69,10 +71,16 @@ impl Lock {
     pub fn parse(file: &str, text: &str) -> Result<Self, LockError> {
         let wrong = |message| LockError { file: file.to_owned(), message };
         let lock: Self = toml::from_str(text).map_err(|error| wrong(hint::describe_toml(text, &error)))?;
-        match lock.packages.iter().find(|package| package.size > LARGEST) {
-            Some(Locked { name, size, .. }) => Err(wrong(format!(" no package has {size} bytes, as {name} does here"))),
-            None => Ok(lock),
+        let mut names = BTreeSet::new();
+        for Locked { name, size, .. } in &lock.packages {
+            if *size > LARGEST {
+                return Err(wrong(format!(" no package has {size} bytes, as {name} does here")));
+            }
+            if !names.insert(name) {
+                return Err(wrong(format!(" {name} is there twice, and only one of them can be meant")));
+            }
         }
+        Ok(lock)
     }
 
     /// The lock of the recipes that come with the builder.
@@ -174,6 +182,10 @@ mod tests {
         let large = lock("1").text().replace("size = 1", "size = 9223372036854775807");
         let said = Lock::parse("l", &large).unwrap_err().to_string();
         assert!(said.starts_with("l: no package has 9223372036854775807 bytes, as libc6"), "{said}");
+        let one = lock("1");
+        let twice = Lock { packages: [&one.packages[..], &lock("2").packages].concat(), ..one };
+        let said = Lock::parse("l", &twice.text()).unwrap_err().to_string();
+        assert!(said.starts_with("l: libc6 is there twice"), "{said}");
         assert!(Lock::parse("l", "suit = \"x\"").unwrap_err().to_string().contains("did you mean `suite`?"));
     }
 

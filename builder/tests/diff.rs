@@ -54,7 +54,7 @@ fn the_first_layer_is_the_one_that_was_changed() {
     let mut lock = Lock::parse("lock", &fs::read_to_string(&file).unwrap()).unwrap();
     let place = "usr/lib/x86_64-linux-gnu/libcom_err.so.2";
     let library = [&fixture::elf(None, &["libc.so.6"])[..], b"more"].concat();
-    let deb = fixture::deb(".xz", common::EPOCH - 5, &[Member::File(place, 0o644, &library)]);
+    let deb = fixture::package("libcom-err2", "2.0", ".xz", common::EPOCH - 5, &[Member::File(place, 0o644, &library)]);
     let package = lock.packages.iter_mut().find(|package| package.name == "libcom-err2").unwrap();
     (package.version, package.sha256, package.size) = ("2.0".to_owned(), Digest::of(&deb), deb.len() as u64);
     fs::write(Cache::open(&world.cache(), || ()).unwrap().package(package.sha256), &deb).unwrap();

@@ -107,9 +107,9 @@ fn packages() {
         assert_eq!(Deb::read(path.path(), "p", "1", &|_| true).unwrap().licences, ["MIT"]);
     }
     let [plain, xz, zst, gz] = packages;
-    // Behind the headers of the archive and of its two members.
-    let data = plain[8 + 60 + 4 + 60..].to_vec();
-    leave("package", &[("plain", plain), ("xz", xz), ("zst", zst), ("gz", gz), ("data", data)]);
+    let (control, data) =
+        (fixture::tar(&[Member::File("control", 0o644, b"Package: p\nVersion: 1\n")]), fixture::tar(&members));
+    leave("package", &[("plain", plain), ("xz", xz), ("zst", zst), ("gz", gz), ("control", control), ("data", data)]);
 }
 
 #[test]

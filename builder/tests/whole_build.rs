@@ -148,6 +148,12 @@ fn mistakes_name_the_input_and_the_fix() {
     let said = locked("name = \"tzdata\"", "name = \"tzdatum\"");
     assert!(said.contains("does not name tzdata") && said.contains("`builder lock`"), "{said}");
 
+    // The old package under a newer version, which every bill of materials would then have.
+    let tzdata = "name = \"tzdata\"\nversion = \"1.0\"";
+    assert!(fs::read_to_string(world.recipe.with_extension("lock")).unwrap().contains(tzdata));
+    let said = locked(tzdata, "name = \"tzdata\"\nversion = \"1.1\"");
+    assert!(said.contains("is tzdata 1.0, and the lock file calls it tzdata 1.1"), "{said}");
+
     let said = fails(&["--role", "client"]);
     assert!(said.contains("--role client") && said.contains("server image"), "{said}");
 

@@ -54,9 +54,17 @@ impl<R: Read> Archive<R> {
         self.from.by_ref().take(header.size)
     }
 
+    /// Passes over what is left of a member, of which `left` bytes have not been read.
+    pub(super) fn end(&mut self, header: &Header, left: u64) -> io::Result<()> {
+        self.pass(header, left.saturating_add(header.size % 2))
+    }
+
     /// Passes over a member.
     pub(super) fn skip(&mut self, header: &Header) -> io::Result<()> {
-        let size = header.size.saturating_add(header.size % 2);
+        self.pass(header, header.size.saturating_add(header.size % 2))
+    }
+
+    fn pass(&mut self, header: &Header, size: u64) -> io::Result<()> {
         if io::copy(&mut self.from.by_ref().take(size), &mut io::sink())? == size {
             Ok(())
         } else {

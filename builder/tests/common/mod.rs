@@ -30,6 +30,8 @@ use builder::{
 use fixture::Member;
 
 pub(crate) const EPOCH: u64 = 1_700_000_000;
+/// The version of every package.
+pub(crate) const VERSION: &str = "1.0";
 pub(crate) const KERNEL: &str = "6.1.0-cloud-amd64";
 
 /// Every format.
@@ -106,7 +108,7 @@ impl World {
             fs::write(cache.package(sha256), &bytes).unwrap();
             packages.push(Locked {
                 name,
-                version: "1.0".to_owned(),
+                version: VERSION.to_owned(),
                 sha256,
                 size: bytes.len() as u64,
                 licences: vec!["MIT".to_owned()],
@@ -214,17 +216,25 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         (library(&["libcom_err.so.2", "libc.so.6"]), library(&["ld-linux-x86-64.so.2"]), library(&[]));
     let lib = "usr/lib/x86_64-linux-gnu";
     let at = |name: &str| format!("{lib}/{name}");
-    let one = |name: &str, bytes: &[u8]| fixture::deb(".xz", EPOCH - 5, &[Member::File(&at(name), 0o644, bytes)]);
+    let one = |name: &str, library: &str, bytes: &[u8]| {
+        fixture::package(name, VERSION, ".xz", EPOCH - 5, &[Member::File(&at(library), 0o644, bytes)])
+    };
     let recipe = Recipe::embedded(Role::Server, Some(profile)).unwrap();
     let firmware = recipe.packages.names.into_iter().filter(|name| name.starts_with("firmware-")).map(|name| {
         let file = format!("usr/lib/firmware/maker/{name}.fw");
-        (name, fixture::deb(".xz", EPOCH - 5, &[Member::File(&file, 0o644, b"a program for a card")]))
+        let members = [Member::File(&file, 0o644, b"a program for a card")];
+        let package = fixture::package(&name, VERSION, ".xz", EPOCH - 5, &members);
+        (name, package)
     });
-    let image = (format!("linux-image-{kernel}"), fixture::deb(".xz", EPOCH - 9, &of_kernel));
+    let name = format!("linux-image-{kernel}");
+    let image = fixture::package(&name, VERSION, ".xz", EPOCH - 9, &of_kernel);
+    let image = (name, image);
     let others = vec![
         (
             "ca-certificates",
-            fixture::deb(
+            fixture::package(
+                "ca-certificates",
+                VERSION,
                 ".xz",
                 EPOCH,
                 &[
@@ -235,7 +245,9 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         ),
         (
             "e2fsprogs",
-            fixture::deb(
+            fixture::package(
+                "e2fsprogs",
+                VERSION,
                 ".zst",
                 EPOCH - 5,
                 &[
@@ -248,7 +260,9 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         ),
         (
             "isolinux",
-            fixture::deb(
+            fixture::package(
+                "isolinux",
+                VERSION,
                 ".xz",
                 EPOCH - 5,
                 &[
@@ -257,10 +271,12 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
                 ],
             ),
         ),
-        ("libblkid1", one("libblkid.so.1", &ld)),
+        ("libblkid1", one("libblkid1", "libblkid.so.1", &ld)),
         (
             "libc6",
-            fixture::deb(
+            fixture::package(
+                "libc6",
+                VERSION,
                 ".xz",
                 EPOCH - 5,
                 &[
@@ -272,7 +288,9 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         ),
         (
             "libcom-err2",
-            fixture::deb(
+            fixture::package(
+                "libcom-err2",
+                VERSION,
                 ".xz",
                 EPOCH - 5,
                 &[
@@ -281,11 +299,13 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
                 ],
             ),
         ),
-        ("libext2fs2t64", one("libext2fs.so.2", &ext2fs)),
-        ("libuuid1", one("libuuid.so.1", &ld)),
+        ("libext2fs2t64", one("libext2fs2t64", "libext2fs.so.2", &ext2fs)),
+        ("libuuid1", one("libuuid1", "libuuid.so.1", &ld)),
         (
             "syslinux",
-            fixture::deb(
+            fixture::package(
+                "syslinux",
+                VERSION,
                 ".xz",
                 EPOCH - 5,
                 &[
@@ -296,7 +316,9 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         ),
         (
             "systemd-boot-efi",
-            fixture::deb(
+            fixture::package(
+                "systemd-boot-efi",
+                VERSION,
                 ".xz",
                 EPOCH - 5,
                 &[
@@ -307,7 +329,13 @@ fn packages_of_world(profile: Profile, kernel: &str) -> Vec<(String, Vec<u8>)> {
         ),
         (
             "tzdata",
-            fixture::deb(".xz", EPOCH - 5, &[Member::File("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2")]),
+            fixture::package(
+                "tzdata",
+                VERSION,
+                ".xz",
+                EPOCH - 5,
+                &[Member::File("usr/share/zoneinfo/Europe/Berlin", 0o644, b"TZif2")],
+            ),
         ),
     ];
     let others = others.into_iter().map(|(name, bytes)| (name.to_owned(), bytes));
