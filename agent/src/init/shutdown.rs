@@ -13,7 +13,7 @@ use nix::{
 use crate::{error, notice, notify::Power, sys, warning};
 
 use super::{
-    fallback,
+    fallback, flush,
     manager::{Manager, Request},
     processes, stay,
     timeline::seconds,
@@ -28,13 +28,13 @@ const PROCESSES: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(2);
 /// Time for a person or a log collector to read why the machine restarts.
 const READ: Duration = Duration::from_secs(10);
-/// Time for logs, unmounting and writing everything out. A dead disk must not keep the machine from ending.
-const LAST: Duration = Duration::from_secs(15);
 
 /// Ends the machine.
 pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
     let start = sys::boottime();
     manager.units.close();
+    // Beside what follows: the less is left at the end, the sooner that comes.
+    flush::begin();
     let is_console = |name: &str| name.starts_with("console");
     stop_units(manager, request, "the console", is_console);
     stop_units(manager, request, "nomad", |name| !is_console(name) && name != "node");
@@ -45,7 +45,7 @@ pub(super) fn run(manager: &mut Manager, request: &Request) -> ! {
         fall_back(why);
     }
     let mode = mode(request.power);
-    watchdog(mode);
+    end_without_disks(mode);
     if let Some(keeper) = manager.keeper.take() {
         keeper.finish();
     }
@@ -139,15 +139,19 @@ fn wait(manager: &mut Manager, limit: Duration, done: impl Fn(&Manager) -> bool)
     true
 }
 
-/// Ends the machine after [`LAST`], whatever the calls on the disks do. A thread besides init's own, as the keeper of the
-/// logs is: it starts when no process is started any more.
-fn watchdog(mode: RebootMode) {
+/// Ends the machine when the disks take nothing any more of the logs and of what is left to write, whatever the calls on them do. A
+/// thread besides init's own, as the keeper of the logs is: it starts when no process is started any more.
+fn end_without_disks(mode: RebootMode) {
     let watch = move || {
-        thread::sleep(LAST);
+        let never = |time| {
+            thread::sleep(time);
+            false
+        };
+        flush::watch(flush::LIMIT, never);
         error!("shutdown: the disks do not answer; ending without them");
         let _ = end(mode);
     };
     if let Err(why) = thread::Builder::new().name("watchdog".into()).spawn(watch) {
-        warning!("shutdown: no watchdog: {why}");
+        warning!("shutdown: nobody watches the disks: {why}");
     }
 }

@@ -32,13 +32,14 @@ fn swaps(text: &str) -> impl Iterator<Item = &str> {
 
 /// Unmounts what can be unmounted and makes the rest read-only. Returns the targets that stayed.
 pub(super) fn all() -> Vec<String> {
+    // First of all, in case what follows does not come to its end.
+    sync();
     // A swap file keeps its file system busy.
     for path in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
         if let Err(why) = sys::swap_off(path) {
             warning!("failed to take {path} out of use: {why}");
         }
     }
-    sync();
     for _ in 0..ROUNDS {
         let mounts = current();
         let plan = plan(&mounts);

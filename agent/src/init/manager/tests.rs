@@ -43,7 +43,8 @@ fn the_last_word_of_a_job_is_heard_though_its_end_is_seen_with_it() {
     // No thread of the next process may take the signal, nor another test's children be waited for.
     block_signals().unwrap();
     if env::var_os(INIT).is_none() {
-        assert!(again(NAME).env(INIT, "1").status().unwrap().success());
+        let output = again(NAME).env(INIT, "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
