@@ -23,7 +23,8 @@ fn main() -> ExitCode {
     suite::run(
         || {
             let file = format!("  - path: /opt/token\n    permissions: '0600'\n    content: {SECRET}\n");
-            let server = machine(SERVER, Role::Server, "")?.user_data(format!("{LONE_SERVER_DATA}{file}"));
+            let env = format!("  - path: /etc/nomad.d/nomad.env\n    content: STEPPE_WORD={SECRET}\n");
+            let server = machine(SERVER, Role::Server, "")?.user_data(format!("{LONE_SERVER_DATA}{file}{env}"));
             let mut client = machine(CLIENT, Role::Client, "")?;
             client.extra.extend(["-device", "i6300esb"].map(Into::into));
             let cluster = Cluster::start([server, client])?;
@@ -167,7 +168,7 @@ fn units(cluster: &mut Cluster) -> anyhow::Result<()> {
 
 fn secrets(cluster: &mut Cluster) -> anyhow::Result<()> {
     let mut shown = cluster.console_lines(SERVER).join("\n");
-    ensure!(shown.contains("2 files written"), "the file with the secret was not written");
+    ensure!(shown.contains("3 files written"), "the file with the secret was not written");
     for command in ["plan", "status", "kernel", "ps", "log node 500", "log nomad 500", "log kernel 2000"] {
         shown.push_str(&cluster.console_command(SERVER, command)?);
     }
@@ -191,7 +192,7 @@ fn hung(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 fn jobs(cluster: &mut Cluster) -> anyhow::Result<()> {
-    let raw = "b=local/busybox; test $($b cat /proc/sys/net/core/bpf_jit_harden) = 2; $b cp $b /tmp; /tmp/busybox true; $b cp $b /run; if /run/busybox true; then exit 9; fi; $b rm /tmp/busybox /run/busybox";
+    let raw = "b=local/busybox; test $($b cat /proc/sys/net/core/bpf_jit_harden) = 2; test $($b stat -c %a /run/steppe/units/nomad.json) = 600; $b cp $b /tmp; /tmp/busybox true; $b cp $b /run; if /run/busybox true; then exit 9; fi; $b rm /tmp/busybox /run/busybox";
     let mut jobs = vec![("raw_exec", raw)];
     // The stand-in knows no other driver.
     if !Image::find(Role::Client)?.manifest().standin {

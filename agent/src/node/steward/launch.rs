@@ -139,7 +139,8 @@ impl Steward {
         let units = self.below_root(paths::UNITS_DIR);
         fs::create_dir_all(&units).map_err(FileError::io("create the directory", &units))?;
         let spec = unit(&self.root, plan.nomad.client, owner, &plan.launch);
-        write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o644)
+        // Its environment and its arguments may be tokens and keys. init reads it, as root.
+        write_atomically(&units.join("nomad.json"), &serde_json::to_vec_pretty(&spec).unwrap_or_default(), 0o600)
     }
 
     pub(super) fn below_root(&self, path: &str) -> std::path::PathBuf {

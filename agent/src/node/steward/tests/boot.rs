@@ -31,7 +31,7 @@ fn from_a_seed_to_ready() {
     assert!(status.healthy && status.leader.as_deref() == Some("10.0.5.10:4647") && status.awaits.is_none());
     assert_eq!(status.instance_id.as_deref(), Some("i-1"));
     assert!(!machine.read(paths::PLAN).contains("bootstrap_expect = 1"), "the plan shows no content");
-    for path in [paths::PLAN, paths::NODE_STATUS] {
+    for path in [paths::PLAN, paths::NODE_STATUS, "/run/steppe/units/nomad.json"] {
         let mode = fs::metadata(below(machine.root.path(), path)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{path} is for root only");
     }
