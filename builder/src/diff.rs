@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use self::{contents::Contents, reason::Reasons};
 use crate::{
-    inspect::{InspectError, against::why, files::Found, table, volume::Volume},
+    inspect::{InspectError, against::why, files::Found, shown::shown, table, volume::Volume},
     lock,
     manifest::Manifest,
 };
@@ -49,8 +49,8 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        self.why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
+        f.write_str(&shown(&self.what))?;
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, " ({})", shown(why)))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod files;
 mod iso;
 pub mod map;
 pub mod parts;
+pub mod shown;
 pub mod table;
 pub mod text;
 mod unpack;

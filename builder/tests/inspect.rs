@@ -210,6 +210,45 @@ fn a_changed_image_is_found_out() {
     assert!(output.status.code() == Some(1) && text.contains("partition 6 steppe-verity-b is not in"), "{text}");
 }
 
+/// An image cannot write its own verdict.
+#[test]
+fn words_of_an_image_stay_in_their_line() {
+    let world = World::new();
+    let (_, manifest) = built(&world);
+    let (raw, hostile) = (manifest.path(Kind::Raw).unwrap(), manifest.path(Kind::Raw).unwrap().with_extension("x.raw"));
+    let mut disk = fs::read(&raw).unwrap();
+    let words = b"\nmanifest   says the same\x1b[8m";
+    let at = disk.windows(10).position(|part| part == b"loglevel=6").unwrap();
+    disk[at..at + words.len()].copy_from_slice(words);
+    let mut disk = Cursor::new(disk);
+    let mut table = gptman::GPT::find_from(&mut disk).unwrap();
+    table[4].partition_name = "\u{202e}b\x1b[2K<".into();
+    table.write_into(&mut disk).unwrap();
+    fs::write(&hostile, disk.get_ref()).unwrap();
+    let plain = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).unwrap();
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+        text.to_owned()
+    };
+    let svg = world.path("map.svg");
+    let output = inspect(&hostile, &["--svg", svg.to_str().unwrap()]);
+    let text = plain(&output.stdout);
+    assert!(text.contains("says the same") && text.contains("[2K<"), "{text}");
+    let begun = text.lines().filter(|line| line.starts_with("manifest")).count();
+    assert!(begun == 1 && !text.contains("\nmanifest   says the same"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+    let drawn = plain(&fs::read(svg).unwrap());
+    assert!(roughly_xml(&drawn) && drawn.contains("[2K&lt;"), "{drawn}");
+    let mut diff = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    let text = plain(&diff.arg("diff").args([&raw, &hostile]).output().unwrap().stdout);
+    assert!(text.contains("[2K<") && text.contains("says the same"), "{text}");
+    // What cannot be read is told on the other stream.
+    let other = world.path("x.manifest.json");
+    fs::write(&other, r#"{"\u001b[8m\nmanifest": 1}"#).unwrap();
+    let output = inspect(&other, &[]);
+    assert!(output.status.code() == Some(2) && plain(&output.stderr).lines().count() == 1, "{}", said(&output));
+}
+
 type Esp<'a, 'd> = fatfs::Dir<'a, Cursor<&'d mut [u8]>>;
 
 /// The name of a file is nothing; and a file that the manifest has no digest of is not known to be good.

@@ -11,8 +11,10 @@ mod verify;
 use std::process::ExitCode;
 
 use agent::facts::Role;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::inspect::shown::shown;
 
 /// Builds bootable Steppe images: no root, no loop devices, no containers.
 #[derive(Debug, Parser)]
@@ -60,7 +62,8 @@ impl From<RoleArg> for Role {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Build(command) => build::run(&command),
-        Command::Image(command) => answer(image::run(&command)),
+        // What is wrong with an image may be told in its own words.
+        Command::Image(command) => answer(image::run(&command).map_err(|error| Error::msg(shown(&why(&error))))),
         Command::UserData(command) => answer(userdata::run(&command)),
         Command::Sign(command) => answer(sign::run(&command)),
     }

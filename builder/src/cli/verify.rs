@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::source::{self, Source};
-use crate::{build, packages::Policy, progress::Progress};
+use crate::{build, inspect::shown::shown, packages::Policy, progress::Progress};
 
 #[derive(Debug, Args)]
 #[command(group = source::an_image())]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &VerifyArgs, progress: &Progress) -> Result<bool> {
     let good = verified.iter().all(build::Verified::is_same);
     let mut lines = Vec::new();
     for one in &verified {
-        let file = one.file.display();
+        let file = shown(&one.file.display().to_string());
         if one.is_same() {
             let but = if one.signed { " but for its signature" } else { "" };
             lines.push(format!("{file}: verified{but}, sha256 {}", one.sha256));

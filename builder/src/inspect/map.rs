@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Image;
+use super::{Image, shown::shown};
 use crate::progress::bytes;
 
 /// A stretch of the disk: a partition, or what lies between them.
@@ -110,7 +110,7 @@ pub fn svg(image: &Image) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use agent::facts::{ImageFacts, NomadSource};
 use serde_json::{Value, json};
 
-use super::{Image, Subject, against, map};
+use super::{Image, Subject, against, map, shown::shown};
 use crate::{manifest::Manifest, progress::bytes};
 
 /// Everything as JSON.
@@ -39,15 +39,17 @@ pub fn people(subject: &Subject, width: usize) -> String {
     out
 }
 
+/// A line. What it says may be the image's own words.
 fn line(out: &mut String, key: &str, value: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{key:<11}{value}");
+    let _ = writeln!(out, "{key:<11}{}", shown(value));
 }
 
 fn disk(out: &mut String, image: &Image, width: usize) {
     let packing = image.packing.map(|packing| format!(", compressed with {packing}")).unwrap_or_default();
     let what = if image.id.is_some() { format!(", a disk of {}", bytes(image.size)) } else { String::new() };
-    let _ = writeln!(out, "{}: {}{packing} of {}{what}\n", image.path.display(), image.format, bytes(image.file_size));
+    let path = shown(&image.path.display().to_string());
+    let _ = writeln!(out, "{path}: {}{packing} of {}{what}\n", image.format, bytes(image.file_size));
     if !image.partitions.is_empty() {
         out.push_str(&map::terminal(image, width.saturating_sub(2).clamp(20, 100)));
         out.push('\n');
@@ -58,7 +60,7 @@ fn disk(out: &mut String, image: &Image, width: usize) {
         let text = format!(
             "  {} {:<17}{:<10}{:>10} of {:>9}, {percent:>3} %  {id}",
             partition.number,
-            partition.name,
+            shown(&partition.name),
             partition.content,
             bytes(partition.used),
             bytes(partition.size),
