@@ -231,11 +231,6 @@ impl Image {
         (self.files, self.facts) = (root.files, root.facts);
     }
 
-    /// The initramfs of the first unified kernel image.
-    fn initramfs_of_uki(&self) -> Vec<u8> {
-        self.boot.iter().find_map(|file| Some(file.uki.as_ref()?.initrd.clone())).unwrap_or_default()
-    }
-
     /// The command line of the first unified kernel image, or of what takes its place.
     #[must_use]
     pub fn cmdline(&self) -> Option<&str> {

@@ -274,7 +274,7 @@ fn containers() {
 fn file_systems_and_disks() {
     let root = root();
     assert_eq!(files::root(root.clone()).unwrap().files.len(), 3);
-    let (found, _) = boot::read(&fat()).unwrap();
+    let found = boot::read(&fat()).unwrap().files;
     assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["KERNEL", "loader/loader.conf"]);
     let packed = initramfs::pack(&tree(), 3, 1).unwrap();
     let plain = cpio::write(&tree(), 1).unwrap();

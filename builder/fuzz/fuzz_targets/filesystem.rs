@@ -9,7 +9,7 @@ use builder_fuzz::halves;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok((found, _)) = boot::read(bytes) {
+    if let Ok(boot::Boot { files: found, .. }) = boot::read(bytes) {
         assert!(found.iter().map(|file| file.size).sum::<u64>() <= bytes.len() as u64);
     }
     let _ = files::squashfs_size(bytes);

@@ -3,7 +3,11 @@
 
 use std::{fs, io};
 
-use super::{Image, boot::BootFile, files, parts, verity};
+use super::{
+    Image,
+    boot::{self, BootFile},
+    files, parts, verity,
+};
 
 /// A unified kernel image, or a kernel.
 pub(super) fn program(image: &mut Image, bytes: &[u8]) {
@@ -16,7 +20,7 @@ pub(super) fn program(image: &mut Image, bytes: &[u8]) {
         }
     }
     if image.format == "uki" {
-        image.take_system(&image.initramfs_of_uki());
+        image.take_system(boot::initrd(bytes));
     }
 }
 

@@ -49,8 +49,6 @@ pub struct Uki {
     pub uname: String,
     /// Whether it has a signature for Secure Boot. Whose, and whether it is good, is the firmware's to say.
     pub signed: bool,
-    #[serde(skip)]
-    pub(crate) initrd: Vec<u8>,
 }
 
 /// A section of a unified kernel image.
@@ -64,14 +62,32 @@ pub struct Section {
     pub sha256: Digest,
 }
 
-/// Files of a FAT volume by path, and how many of its bytes are in use.
+/// What a boot partition has.
+#[derive(Debug, Default)]
+pub struct Boot {
+    /// Its files, by path.
+    pub files: Vec<BootFile>,
+    /// Bytes of it that are in use.
+    pub used: u64,
+    /// The initramfs of the first unified kernel image. Of the others there are the digests: nobody asks for more, and they may be many.
+    pub initrd: Option<Vec<u8>>,
+}
+
+/// Reads a FAT volume.
 ///
 /// # Errors
 /// When it is no FAT volume, or a damaged one.
-pub fn read(volume: &[u8]) -> io::Result<(Vec<BootFile>, u64)> {
+pub fn read(volume: &[u8]) -> io::Result<Boot> {
     let reader = Reader::new(volume)?;
-    let files = reader.files()?.iter().map(|(path, bytes)| BootFile::new(path, bytes)).collect();
-    Ok((files, reader.used()))
+    let mut boot = Boot { used: reader.used(), ..Boot::default() };
+    for (path, bytes) in reader.files()? {
+        let file = BootFile::new(&path, &bytes);
+        if file.uki.is_some() && boot.initrd.is_none() {
+            boot.initrd = Some(initrd(&bytes).to_vec());
+        }
+        boot.files.push(file);
+    }
+    Ok(boot)
 }
 
 /// The release of a kernel; nothing when the bytes are none ("The Linux/x86 Boot Protocol": `kernel_version`).
@@ -84,16 +100,25 @@ fn version(bytes: &[u8]) -> Option<String> {
     (!release.is_empty()).then(|| release.to_owned())
 }
 
+/// A section of a PE image.
+fn section<'a>(file: &PeFile64<'a>, name: &str) -> Option<&'a [u8]> {
+    let section = file.section_by_name(name)?;
+    // The file may hold less than the section has, or padding behind it.
+    let data = section.data().ok()?;
+    Some(&data[..data.len().min(usize::try_from(section.size()).unwrap_or(usize::MAX))])
+}
+
+/// The initramfs in a unified kernel image; nothing when there is none.
+#[must_use]
+pub fn initrd(uki: &[u8]) -> &[u8] {
+    PeFile64::parse(uki).ok().and_then(|file| section(&file, ".initrd")).unwrap_or_default()
+}
+
 /// What is in a unified kernel image; nothing when the bytes are none.
 #[must_use]
 pub fn uki(bytes: &[u8]) -> Option<Uki> {
     let file = PeFile64::parse(bytes).ok()?;
-    let section = |name: &str| -> Option<&[u8]> {
-        let section = file.section_by_name(name)?;
-        // The file may hold less than the section has, or padding behind it.
-        let data = section.data().ok()?;
-        Some(&data[..data.len().min(usize::try_from(section.size()).unwrap_or(usize::MAX))])
-    };
+    let section = |name: &str| section(&file, name);
     section(".linux")?;
     let text = |name| section(name).map(|text| String::from_utf8_lossy(text).trim_end_matches(['\0', '\n']).to_owned());
     let one = |name: &str| {
@@ -107,6 +132,35 @@ pub fn uki(bytes: &[u8]) -> Option<Uki> {
         cmdline: text(".cmdline").unwrap_or_default(),
         uname: text(".uname").unwrap_or_default(),
         signed,
-        initrd: section(".initrd").unwrap_or_default().to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fat::{File, Identity, Volume},
+        fixture,
+        uki::{self, Parts},
+    };
+
+    #[test]
+    fn of_many_initramfs_one_is_kept() {
+        let uki = |initrd: &[u8]| {
+            let parts = Parts { os_release: "", cmdline: "quiet", uname: "6.1", initrd, linux: b"linux", time: 1 };
+            uki::assemble(&fixture::stub(), &parts).unwrap()
+        };
+        let (first, second) = (uki(&[1; 5000]), uki(&[2; 9000]));
+        let files = [File::new("a loader", b"MZ"), File::new("b.efi", &first), File::new("c.efi", &second)];
+        let volume = Volume::make(36 << 20, Identity { label: [b' '; 11], id: 1 }, &files).unwrap();
+        let boot = read(&volume.bytes).unwrap();
+        assert_eq!(boot.initrd.as_deref(), Some(&[1; 5000][..]));
+        let digests: Vec<_> =
+            boot.files.iter().filter_map(|file| file.uki.as_ref()).map(|uki| &uki.sections[3]).collect();
+        assert_eq!(
+            digests.iter().map(|one| (one.name.as_str(), one.size)).collect::<Vec<_>>(),
+            [(".initrd", 5000), (".initrd", 9000)]
+        );
+        assert_eq!((initrd(&second), initrd(b"MZ")), (&[2; 9000][..], &[][..]));
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     volume::Volume,
 };
 
-/// The first root that was found.
+/// The first root and the first initramfs that were found.
 #[derive(Default)]
 struct Seen {
     /// Its partition: first byte and bytes.
@@ -18,6 +18,7 @@ struct Seen {
     root: Root,
     used: u64,
     tree: u64,
+    initrd: Option<Vec<u8>>,
 }
 
 /// Reads a disk.
@@ -33,7 +34,7 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
             image.wrong.push(format!("partition {}: {error}", image.partitions[index].number));
         }
     }
-    let found = image.take_initramfs(&image.initramfs_of_uki());
+    let found = image.take_initramfs(&seen.initrd.take().unwrap_or_default());
     image.parts = parts::of(&Stored {
         boot: &image.boot,
         initramfs: &found,
@@ -77,9 +78,10 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
         }
     } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
         partition.content = "fat";
-        let (files, used) = boot::read(&volume.bytes(at, size)?)?;
-        partition.used = used;
-        image.boot.extend(files);
+        let boot = boot::read(&volume.bytes(at, size)?)?;
+        partition.used = boot.used;
+        image.boot.extend(boot.files);
+        seen.initrd = seen.initrd.take().or(boot.initrd);
     } else if start.get(1080..1082) == Some(&[0x53, 0xef]) {
         (partition.content, partition.used) = ("ext4", size);
     } else if start.iter().all(|&byte| byte == 0) {

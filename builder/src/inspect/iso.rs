@@ -2,7 +2,12 @@
 
 use std::io;
 
-use super::{Image, boot, table::Partition, volume::Volume};
+use super::{
+    Image,
+    boot::{self, Boot},
+    table::Partition,
+    volume::Volume,
+};
 
 /// The first volume descriptor (ECMA-119, 7.1), and the bytes of a sector.
 const DESCRIPTOR: usize = 16 * SECTOR;
@@ -44,11 +49,12 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume, start: &[u8]) -> io::
         content: "fat",
         used: 0,
     };
-    match volume.bytes(from, size).and_then(|bytes| boot::read(&bytes)) {
-        Ok((files, used)) => (image.boot, partition.used) = (files, used),
-        Err(error) => image.wrong.push(format!("partition {}: {error}", number + 1)),
-    }
+    let boot = volume.bytes(from, size).and_then(|bytes| boot::read(&bytes)).unwrap_or_else(|error| {
+        image.wrong.push(format!("partition {}: {error}", number + 1));
+        Boot::default()
+    });
+    (image.boot, partition.used) = (boot.files, boot.used);
     image.partitions.push(partition);
-    image.take_system(&image.initramfs_of_uki());
+    image.take_system(&boot.initrd.unwrap_or_default());
     Ok(())
 }

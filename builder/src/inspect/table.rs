@@ -89,6 +89,12 @@ pub fn read(volume: &mut Volume) -> io::Result<(Uuid, Vec<Partition>)> {
         });
     }
     partitions.sort_by_key(|partition| partition.start);
+    // Else a thousand partitions are one and the same, and what is read of them is a thousand times the disk.
+    for pair in partitions.windows(2) {
+        if pair[1].start < pair[0].start + pair[0].size {
+            return Err(wrong(format!("partitions {} and {} overlap", pair[0].number, pair[1].number)));
+        }
+    }
     // A node has no use for the disk's own identifier.
     let id = volume.bytes(table.header.own_lba.saturating_mul(table.sector).saturating_add(DISK_ID), 16)?;
     Ok((id.try_into().map_or(Uuid::nil(), Uuid::from_bytes_le), partitions))
@@ -144,6 +150,42 @@ mod tests {
         assert_eq!([arm.root_type(), arm.verity_type()].map(said), ["root-arm64", "root-arm64-verity"]);
         let other = Uuid::from_u128(1);
         assert_eq!(said(other), other.to_string());
+    }
+
+    /// The disk with a change to its first table, and checksums that are right.
+    fn changed(mut bytes: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        change(&mut bytes);
+        let crc = |bytes: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            crc.sum().to_le_bytes()
+        };
+        let entries = crc(&bytes[1024..1024 + 128 * 128]);
+        bytes[512 + 88..512 + 92].copy_from_slice(&entries);
+        bytes[512 + 16..512 + 20].fill(0);
+        let header = crc(&bytes[512..512 + 92]);
+        bytes[512 + 16..512 + 20].copy_from_slice(&header);
+        bytes
+    }
+
+    /// One volume under many numbers would be read as often.
+    #[test]
+    fn partitions_that_overlap_are_refused() {
+        let and_at = |first: u64| {
+            let bytes = changed(disk(512), |bytes| {
+                let third = 1024 + 2 * 128;
+                bytes.copy_within(third..third + 128, third + 128);
+                bytes[third + 128 + 32..third + 128 + 48]
+                    .copy_from_slice(&[first, first + 1].map(u64::to_le_bytes).concat());
+            });
+            read_bytes(&bytes)
+        };
+        let first = read_bytes(&disk(512)).unwrap().1[0].start / 512;
+        let numbers = and_at(first + 2).unwrap().1.iter().map(|part| part.number).collect::<Vec<_>>();
+        assert_eq!(numbers, [3, 4]);
+        for at in [first, first + 1] {
+            assert_eq!(and_at(at).unwrap_err().to_string(), "partitions 3 and 4 overlap");
+        }
     }
 
     /// A table that names four billion entries would take half a terabyte of memory; its checksum is right.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Image,
-    boot::BootFile,
+    boot::{self, BootFile},
     files,
     parts::{self, Stored},
     verity,
@@ -124,10 +124,10 @@ pub(super) fn read(image: &mut Image, volume: &mut Volume) -> io::Result<()> {
     }
     let take = |name: &str| found.iter().find(|(found, _)| found == name).map(|(_, bytes)| &bytes[..]);
     let [uki, vmlinuz, initrd, root, tree] = PARTS.map(take);
-    let boot = PARTS.iter().zip([uki, vmlinuz, initrd]);
-    image.boot = boot.filter_map(|(name, bytes)| Some(BootFile::new(name, bytes?))).collect();
+    let bootable = PARTS.iter().zip([uki, vmlinuz, initrd]);
+    image.boot = bootable.filter_map(|(name, bytes)| Some(BootFile::new(name, bytes?))).collect();
     check(image, &manifest, root, tree);
-    let initramfs = image.take_initramfs(&image.initramfs_of_uki());
+    let initramfs = image.take_initramfs(uki.map(boot::initrd).unwrap_or_default());
     let contents = root.map(|root| files::root(root.to_vec())).transpose().unwrap_or_else(|error| {
         image.wrong.push(format!("root: {error}"));
         None
