@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tests::api::Alloc;
 use tests::contract::{Agent, Signal, Site, jobs, turn};
 use tests::wait::until;
@@ -149,11 +150,41 @@ fn c019_a_drain_ends_with_a_node_that_is_ineligible() {
         (&false.into(), &"ineligible".into()),
         "{nodes}"
     );
+    let node = own.server.api.get(&format!("/v1/node/{}", own.node)).unwrap();
+    assert_eq!(node["LastDrain"]["Status"], "complete");
     assert_eq!(own.server.cli(["node", "eligibility", &own.node]).code, 1);
     assert_eq!(own.server.cli(["node", "eligibility", "-enable", &own.node]).code, 0);
     assert_eq!(own.server.api.nodes().unwrap()[0].3, "eligible");
     // The job finds its place again.
     until("the task", SOON, || own.server.api.running("j", 1)).unwrap();
+}
+
+/// What tells a drain that an operator ended from one that is complete.
+#[test]
+fn c126_a_drain_that_an_operator_ends_is_canceled() {
+    let _turn = turn();
+    let own = own("");
+    // It has nowhere to go, so that the drain lasts.
+    own.task();
+    let path = format!("/v1/node/{}", own.node);
+    let drain = json!({ "DrainSpec": { "Deadline": 600_000_000_000_u64 }, "Meta": { "message": "for an update" } });
+    let node = || own.server.api.get(&path).unwrap();
+    for (flag, eligibility) in [("-yes", "eligible"), ("-keep-ineligible", "ineligible")] {
+        own.server.api.put(&format!("{path}/drain"), &drain).unwrap();
+        let draining = node();
+        assert_eq!((&draining["Drain"], &draining["LastDrain"]["Status"]), (&true.into(), &"draining".into()));
+        assert_eq!(own.server.cli(["node", "drain", "-disable", "-yes", flag, &own.node]).code, 0);
+        let ended = node();
+        assert_eq!((&ended["Drain"], &ended["SchedulingEligibility"]), (&false.into(), &eligibility.into()), "{flag}");
+        let last = &ended["LastDrain"];
+        assert_eq!(
+            (&last["Status"], &last["Meta"]["message"]),
+            (&"canceled".into(), &"for an update".into()),
+            "{last}"
+        );
+        let events = ended["Events"].as_array().unwrap();
+        assert_eq!(events.last().unwrap()["Message"], "Node drain disabled");
+    }
 }
 
 #[test]

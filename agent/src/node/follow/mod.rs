@@ -314,10 +314,14 @@ impl Follower {
         }
     }
 
+    /// When the next look is due: machines that were started together do not ask together.
+    fn look_later(&mut self, follow: &Follow) {
+        self.next_look = clock::now() + follow.every / 2 + part(follow.every);
+    }
+
     /// Looks at the channel.
     fn look(&mut self, follow: &Follow, record: Option<&Record>) {
-        // Machines that were started together do not ask together.
-        self.next_look = clock::now() + follow.every / 2 + part(follow.every);
+        self.look_later(follow);
         let news = match fetch(&follow.channel) {
             Ok((text, signature)) => self.judge(&text, &signature, record),
             // What was known before stays.
@@ -415,7 +419,14 @@ impl Follower {
         if client {
             self.say(format!("{version} is installed and has its turn: draining this client"));
             let (nomad, state, turns) = (&self.nomad, &self.state, &mut self.turns);
-            client::drain(nomad, &mut turn, state, follow.drain, |turn| turns.hold(nomad, turn, state, SOON))?;
+            let alive = |turn: &mut Turn| turns.hold(nomad, turn, state, SOON);
+            if !client::drain(nomad, &mut turn, state, follow.drain, alive)? {
+                // Another look wants it again. The turn stays on the disk, as that of who waits.
+                self.target = None;
+                self.look_later(follow);
+                turn::release(&self.nomad, &turn)?;
+                return Err("an operator ended the drain; tried again after the next look at the channel".into());
+            }
             self.is_untold(version)?;
             // From now on its time counts.
             self.turns.hold(&self.nomad, &mut turn, &self.state, SOON)?;

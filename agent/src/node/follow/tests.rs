@@ -35,6 +35,8 @@ struct World {
     draining: bool,
     /// The message of the last drain, and what happened to the node since.
     drained: Value,
+    /// Whether an operator ends the drain, as it ends in Nomad then.
+    canceled: bool,
     events: Vec<String>,
     /// The words about versions, and the index of their variable.
     words: Value,
@@ -107,10 +109,15 @@ impl World {
             }
             (path, _) if path == format!("node/{NODE}") && token == SECRET => {
                 let eligible = if self.eligible { "eligible" } else { "ineligible" };
+                let status = match (self.draining, self.canceled) {
+                    (true, _) => "draining",
+                    (false, true) => "canceled",
+                    (false, false) => "complete",
+                };
                 let events: Vec<Value> = self.events.iter().map(|text| json!({ "Message": text })).collect();
                 let node = json!({
                     "Drain": self.draining, "SchedulingEligibility": eligible, "ModifyIndex": 9, "Events": events,
-                    "LastDrain": { "Meta": self.drained },
+                    "LastDrain": { "Meta": self.drained, "Status": status },
                 });
                 // The drain ends while it is waited for.
                 self.draining = false;
@@ -120,7 +127,8 @@ impl World {
                 self.draining = body["DrainSpec"].is_object();
                 if self.draining {
                     self.drained = body["Meta"].clone();
-                    self.events = vec!["Node drain strategy set".into(), "Node drain complete".into()];
+                    let end = if self.canceled { "Node drain disabled" } else { "Node drain complete" };
+                    self.events = vec!["Node drain strategy set".into(), end.into()];
                 }
                 self.eligible = body["MarkEligible"] == true;
                 self.done.push(if self.draining { "drain".into() } else { format!("eligible {}", self.eligible) });
@@ -395,6 +403,9 @@ fn what_an_operator_does_with_a_client_meanwhile_stays() {
         }
     });
     assert!(scene.said().ends_with(ineligible), "a cordon of theirs: {}", scene.said());
+
+    let scene = after_an_update(|world| world.canceled = true);
+    assert!(scene.said().ends_with(ineligible), "the end of the drain, but not of that: {}", scene.said());
 
     let scene = after_an_update(|world| world.eligible = true);
     assert!(scene.said().ends_with(", and this client is eligible"), "{}", scene.said());
@@ -688,4 +699,57 @@ fn nobody_restarts_for_what_another_update_took_the_place_of() {
     assert_eq!(scene.round(), "2.0 is being installed");
     assert!(scene.asked().contains("update --named 2.0"));
     assert_eq!(scene.done(), ["release var/steppe/update/client-0"], "it is not drained");
+}
+
+#[test]
+fn a_drain_that_an_operator_ends_is_no_turn() {
+    let mut scene = Scene::new(Role::Client);
+    scene.record("2.0", Outcome::Installed);
+    scene.offer("2.0");
+    scene.world.lock().unwrap().lock = Some("other".into());
+    scene.round();
+    {
+        let mut world = scene.world.lock().unwrap();
+        (world.lock, world.canceled) = (None, true);
+    }
+    // A look that was due meanwhile would not be another one.
+    scene.follower.next_look = clock::now() + RETRY;
+    let said = "2.0 is installed and waits for its turn: an operator ended the drain; tried again after the next look at \
+                the channel";
+    assert_eq!(scene.round(), said);
+    let drained = ["acquire var/steppe/update/client-0", "drain", "release var/steppe/update/client-0"];
+    assert_eq!((scene.asked(), scene.done()), (String::new(), drained.map(str::to_owned).into()));
+    // Whatever boots it now is a trial, and the node is as the operator left it.
+    let turn = Turn::read(&scene.follower.state).unwrap();
+    assert_eq!(turn.eligible, None);
+    assert!(scene.follower.next_look > clock::now() + RETRY);
+    assert!(scene.follower.round() > SOON + RETRY);
+    assert_eq!((scene.said().as_str(), scene.done()), (said, vec![]));
+    scene.world.lock().unwrap().canceled = false;
+    scene.offer("2.0");
+    assert_eq!(scene.round(), "2.0 is installed and has its turn: restarting");
+    assert_eq!(scene.done(), drained[..2]);
+}
+
+#[test]
+fn a_drain_that_an_operator_ended_unseen_is_not_begun_again() {
+    for ours in [true, false] {
+        let mut scene = Scene::new(Role::Client);
+        scene.record("2.0", Outcome::Installed);
+        scene.offer("2.0");
+        scene.world.lock().unwrap().leaderless = true;
+        assert!(scene.round().contains("No cluster leader"));
+        scene.done();
+        {
+            let mut world = scene.world.lock().unwrap();
+            (world.leaderless, world.canceled) = (false, true);
+            if !ours {
+                world.drained = json!({ "message": "a year ago" });
+            }
+        }
+        assert!(scene.round().contains("an operator ended the drain"), "{}", scene.said());
+        let begun = if ours { &[][..] } else { &["drain"] };
+        assert_eq!(scene.done(), [begun, &["release var/steppe/update/client-0"]].concat());
+        assert_eq!(scene.asked(), "");
+    }
 }
