@@ -156,7 +156,7 @@ const IMAGES: [Kind; 14] = [
 ];
 
 /// The manifest that names the artefact at `path`, if one stands beside it.
-fn beside(path: &Path) -> Option<PathBuf> {
+pub(crate) fn beside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     // The part before the suffix has dots of its own: the version.
     let stems = name.match_indices('.').map(|(at, _)| &name[..at]);

@@ -2,9 +2,13 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use assert_cmd::Command;
+use builder::manifest::Manifest;
 use common::{World, said};
 
 /// Exit code and words of a verification.
@@ -60,4 +64,63 @@ fn an_image_is_verified_or_the_first_difference_named() {
     assert!(code == Some(1) && text.contains("makes no file like test.toml"), "{text}");
     let (code, text) = verify(&world, &world.path("nowhere.raw"), &lock);
     assert!(code == Some(1) && text.contains("nowhere.raw"), "{text}");
+}
+
+/// The manifest of a build, and a file of it.
+fn built(world: &World, name: &str, more: &[&str]) -> PathBuf {
+    let output = world.path(name);
+    let built = world.build(&output, more);
+    assert!(built.status.success(), "{}", said(&built));
+    output.join("steppe-0.1.0-test-x86_64.manifest.json")
+}
+
+#[test]
+fn every_format_is_verified_alone_and_with_all_others() {
+    let world = World::new();
+    let lock = world.recipe.with_extension("lock");
+    let formats = ["raw", "qcow2", "qcow2-zstd", "vmdk", "vhd", "ova", "gce", "iso", "netboot", "update"];
+    let alone = formats.map(|format| vec!["--format", format]);
+    let compressed = ["zstd", "gzip", "xz"].map(|with| vec!["--format", "raw,netboot", "--compress", with]);
+    for more in alone.into_iter().chain(compressed).chain([common::ALL.to_vec()]) {
+        let manifest = built(&world, &more.concat(), &more);
+        let (code, text) = verify(&world, &manifest, &lock);
+        assert!(code == Some(0) && !text.contains("DIFFERS"), "{more:?}: {text}");
+        let verified = text.matches(": verified, sha256 ").count();
+        assert_eq!(verified, Manifest::read(&manifest).unwrap().artefacts.len(), "{more:?}: {text}");
+    }
+}
+
+/// As they were downloaded: one file alone, under another name.
+#[test]
+fn every_file_is_verified_alone() {
+    let world = World::new();
+    let lock = world.recipe.with_extension("lock");
+    let manifest = built(&world, "out", &common::ALL);
+    for suffix in [
+        "qcow2",
+        "zstd.qcow2",
+        "raw.gz",
+        "ipxe",
+        "netboot.initrd",
+        "netboot.cmdline",
+        "initrd",
+        "cmdline",
+        "efi",
+        "update",
+        "vmlinuz",
+        "lock",
+    ] {
+        let file = world.path(&format!("my iso, raw.{suffix}"));
+        fs::copy(manifest.with_file_name(format!("steppe-0.1.0-test-x86_64.{suffix}")), &file).unwrap();
+        let (code, text) = verify(&world, &file, &lock);
+        assert!(code == Some(0) && text.matches(": verified, sha256 ").count() == 1, "{suffix}: {text}");
+    }
+    // What it says depends on the other files of its build.
+    let bill = manifest.with_file_name("steppe-0.1.0-test-x86_64.spdx.json");
+    let (code, text) = verify(&world, &bill, &lock);
+    assert!(code == Some(0) && text.matches(": verified, sha256 ").count() == 1, "{text}");
+    let alone = world.path("my.spdx.json");
+    fs::copy(&bill, &alone).unwrap();
+    let (code, text) = verify(&world, &alone, &lock);
+    assert!(code == Some(1) && text.contains("put the manifest beside it"), "{text}");
 }

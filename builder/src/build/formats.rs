@@ -129,6 +129,56 @@ pub(super) fn disks(formats: &[Format], compressions: &[Compression]) -> impl It
     })
 }
 
+/// What else a build leaves, and what its name ends in.
+const OTHERS: [(Kind, &str); 12] = [
+    (Kind::Iso, "iso"),
+    (Kind::Kernel, "vmlinuz"),
+    (Kind::Initrd, "initrd"),
+    (Kind::Cmdline, "cmdline"),
+    (Kind::Uki, "efi"),
+    (Kind::NetbootInitrd, "netboot.initrd"),
+    (Kind::NetbootCmdline, "netboot.cmdline"),
+    (Kind::Ipxe, "ipxe"),
+    (Kind::Lock, "lock"),
+    (Kind::Update, "update"),
+    (Kind::Spdx, "spdx.json"),
+    (Kind::CycloneDx, "cdx.json"),
+];
+
+/// What a file of that name is, whatever stands before the end of it. Some ends are the end of another one.
+pub(super) fn kind_of(name: &str) -> Option<Kind> {
+    let all = DISKS.iter().map(|disk| (disk.kind, disk.suffix)).chain(OTHERS);
+    let fits = |suffix: &str| name.strip_suffix(suffix).is_some_and(|before| before.ends_with('.'));
+    all.filter(|(_, suffix)| fits(suffix)).max_by_key(|(_, suffix)| suffix.len()).map(|(kind, _)| kind)
+}
+
+/// The formats and compressions that make files of these kinds, and no more than it takes: bills of materials name what every format
+/// boots by.
+pub(super) fn making(kinds: &[Kind]) -> (Vec<Format>, Vec<Compression>) {
+    let disks = || DISKS.iter().filter(|disk| kinds.contains(&disk.kind));
+    let mut formats: Vec<Format> = disks().map(|disk| disk.format).collect();
+    let mut compressions: Vec<Compression> =
+        disks().filter(|disk| disk.format == Format::Raw).map(|disk| disk.compression).collect();
+    let any = |some: &[Kind]| some.iter().any(|kind| kinds.contains(kind));
+    if any(&[Kind::Update]) {
+        formats.push(Format::Update);
+    }
+    // Every disk and every update has these files beside it.
+    if formats.is_empty() && any(&[Kind::Initrd, Kind::Cmdline, Kind::Uki]) {
+        formats.push(Format::Raw);
+        compressions.push(Compression::None);
+    }
+    if any(&[Kind::Iso]) {
+        formats.push(Format::Iso);
+    }
+    if any(&[Kind::NetbootInitrd, Kind::NetbootCmdline, Kind::Ipxe]) {
+        formats.push(Format::Netboot);
+    }
+    formats.sort_unstable();
+    formats.dedup();
+    (formats, compressions)
+}
+
 fn qcow2_with(compression: qcow2::Compression, mut disk: &Disk, file: &File) -> io::Result<()> {
     let options = qcow2::Options { compression, ..Default::default() };
     qcow2::write_from(&mut disk, file, Path::new("qcow2"), options).map_err(io_error)

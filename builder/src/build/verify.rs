@@ -6,16 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum as _;
+use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 
-use super::{Format, Request, build};
+use super::{Format, Request, build, formats};
 use crate::{
     cache::{Cache, CacheError, GETTING},
     compress::Compression,
     content::Digest,
     diff::{self, Layer},
+    inspect,
     manifest::{Kind, Manifest},
     progress::Progress,
     update,
@@ -50,7 +50,7 @@ impl Verified {
 /// # Errors
 /// When the build fails, or makes no such file.
 pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<Vec<Verified>> {
-    let files = files_of(subject)?;
+    let Wanted { files, formats, compressions } = Wanted::of(subject)?;
     let cache = Cache::open(&request.cache, || progress.say("another build has the cache: waiting for it to end"))?;
     // In the cache, so that the next build clears away what is left when this one is killed.
     let folder = tempfile::Builder::new().prefix(GETTING).tempdir_in(cache.root());
@@ -61,67 +61,61 @@ pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<V
         symlink(cache.folder(name)?, fresh.join(name)).context("failed to make a cache")?;
     }
     let output = folder.path().join("out");
-    let mut formats: Vec<Format> = files.iter().filter_map(|file| format_of(file)).collect();
-    formats.sort_unstable();
-    formats.dedup();
-    let mut compressions: Vec<Compression> = files.iter().map(|file| compression_of(file)).collect();
-    compressions.sort_unstable();
-    compressions.dedup();
     let again = Request { cache: fresh, output: output.clone(), formats, compressions, ..request };
     let built = build(&again, progress)?;
     let made = Manifest::read(&built.manifest)?;
-    let base = base(&built.manifest);
-    files
-        .into_iter()
-        .map(|file| {
-            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            // The image may have been given another name; what it ends in says what it is.
-            let same = made
-                .artefacts
-                .iter()
-                .filter(|artefact| name.ends_with(artefact.file.strip_prefix(&base).unwrap_or(&artefact.file)))
-                .max_by_key(|artefact| artefact.file.len());
-            let Some(artefact) = same else { bail!("the recipe makes no file like {name}") };
-            let sha256 = cache.digest(&file)?;
-            let signed = sha256 != artefact.sha256
-                && artefact.kind == Kind::Update
-                && fs::read(&file).is_ok_and(|bytes| {
-                    update::without_signature(&bytes).is_ok_and(|bare| Digest::of(&bare) == artefact.sha256)
-                });
-            let same = signed || sha256 == artefact.sha256;
-            let layers = if same { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
-            Ok(Verified { file, sha256, made: artefact.sha256, signed, layers })
-        })
-        .collect()
-}
-
-/// The name of a manifest without what all manifests end in.
-fn base(manifest: &Path) -> String {
-    let name = manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.strip_suffix(Manifest::SUFFIX).map(ToOwned::to_owned).unwrap_or(name)
-}
-
-fn files_of(subject: &Path) -> Result<Vec<PathBuf>> {
-    if !subject.to_string_lossy().ends_with(Manifest::SUFFIX) {
-        fs::metadata(subject).with_context(|| format!("failed to read {}", subject.display()))?;
-        return Ok(vec![subject.to_path_buf()]);
+    let mut verified = Vec::new();
+    for (file, kind) in files {
+        let artefact = made.artefact(kind).ok_or_else(|| no_such(&file))?;
+        let sha256 = cache.digest(&file)?;
+        let signed = sha256 != artefact.sha256
+            && kind == Kind::Update
+            && fs::read(&file).is_ok_and(|bytes| {
+                update::without_signature(&bytes).is_ok_and(|bare| Digest::of(&bare) == artefact.sha256)
+            });
+        let same = signed || sha256 == artefact.sha256;
+        let layers = if same { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
+        verified.push(Verified { file, sha256, made: artefact.sha256, signed, layers });
     }
-    let manifest = Manifest::read(subject)?;
-    Ok(manifest.artefacts.iter().filter_map(|artefact| manifest.path(artefact.kind)).collect())
+    Ok(verified)
 }
 
-/// How a raw disk of that name is compressed.
-fn compression_of(file: &Path) -> Compression {
-    let name = file.to_string_lossy();
-    let of = [(".raw.zst", Compression::Zstd), (".raw.gz", Compression::Gzip), (".raw.xz", Compression::Xz)];
-    of.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map_or(Compression::None, |(_, compression)| compression)
+/// What is to be verified, and what has to be built for it.
+struct Wanted {
+    files: Vec<(PathBuf, Kind)>,
+    formats: Vec<Format>,
+    compressions: Vec<Compression>,
 }
 
-/// The format that a file's name speaks of.
-fn format_of(file: &Path) -> Option<Format> {
-    let name = file.file_name()?.to_str()?;
-    let words: Vec<&str> = name.split('.').collect();
-    let says = |format: &Format| format.to_possible_value().is_some_and(|value| words.contains(&value.get_name()));
-    let of_raw = || name.ends_with(".efi").then_some(Format::Raw);
-    Format::value_variants().iter().copied().find(says).or_else(of_raw)
+impl Wanted {
+    fn of(subject: &Path) -> Result<Self> {
+        let mut kinds: Vec<Kind>;
+        let files = if subject.to_string_lossy().ends_with(Manifest::SUFFIX) {
+            let manifest = Manifest::read(subject)?;
+            let of_manifest = |kind| manifest.path(kind).map(|path| (path, kind));
+            kinds = manifest.artefacts.iter().map(|artefact| artefact.kind).collect();
+            kinds.iter().filter_map(|kind| of_manifest(*kind)).collect()
+        } else {
+            fs::metadata(subject).with_context(|| format!("failed to read {}", subject.display()))?;
+            let name = subject.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let kind = formats::kind_of(&name).ok_or_else(|| no_such(subject))?;
+            kinds = vec![kind];
+            if matches!(kind, Kind::Spdx | Kind::CycloneDx) {
+                let beside = inspect::beside(subject).with_context(|| {
+                    format!(
+                        "failed to verify {name} alone: it speaks of all files of its build; put the manifest beside it"
+                    )
+                })?;
+                kinds.extend(Manifest::read(&beside)?.artefacts.iter().map(|artefact| artefact.kind));
+            }
+            vec![(subject.to_path_buf(), kind)]
+        };
+        let (formats, compressions) = formats::making(&kinds);
+        Ok(Self { files, formats, compressions })
+    }
+}
+
+fn no_such(file: &Path) -> anyhow::Error {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    anyhow!("the recipe makes no file like {name}")
 }
