@@ -10,6 +10,7 @@ use std::{
 use assert_cmd::Command;
 use builder::manifest::Manifest;
 use common::{World, said};
+use serde_json::{Value, json};
 
 /// Exit code and words of a verification.
 fn verify(world: &World, image: &Path, lock: &Path) -> (Option<i32>, String) {
@@ -86,7 +87,7 @@ fn every_format_is_verified_alone_and_with_all_others() {
         let (code, text) = verify(&world, &manifest, &lock);
         assert!(code == Some(0) && !text.contains("DIFFERS"), "{more:?}: {text}");
         let verified = text.matches(": verified, sha256 ").count();
-        assert_eq!(verified, Manifest::read(&manifest).unwrap().artefacts.len(), "{more:?}: {text}");
+        assert_eq!(verified, Manifest::read(&manifest).unwrap().artefacts.len() + 1, "{more:?}: {text}");
     }
 }
 
@@ -123,4 +124,52 @@ fn every_file_is_verified_alone() {
     fs::copy(&bill, &alone).unwrap();
     let (code, text) = verify(&world, &alone, &lock);
     assert!(code == Some(1) && text.contains("put the manifest beside it"), "{text}");
+}
+
+#[test]
+fn a_manifest_is_held_against_what_is_made_too() {
+    let world = World::new();
+    let lock = world.recipe.with_extension("lock");
+    let path = built(&world, "out", &["--format", "netboot"]);
+    let text = fs::read_to_string(&path).unwrap();
+    let raw = world.path("outside.ipxe");
+    fs::copy(path.with_file_name("steppe-0.1.0-test-x86_64.ipxe"), &raw).unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        change(&mut value);
+        fs::write(&path, serde_json::to_string_pretty(&value).unwrap() + "\n").unwrap();
+        let (code, said) = verify(&world, &path, &lock);
+        assert_eq!(code, Some(1), "{said}");
+        said
+    };
+    let said = with(&|manifest| manifest["artefacts"] = json!([]));
+    assert!(said.contains("names no file"), "{said}");
+    let said = with(&|manifest| {
+        let list = manifest["artefacts"].as_array_mut().unwrap();
+        let mut again = list[0].clone();
+        again["file"] = json!("hostile.vmlinuz");
+        list.push(again);
+    });
+    assert!(said.contains("hostile.vmlinuz") && said.contains("no build leaves two"), "{said}");
+    for name in [raw.to_str().unwrap(), "../outside.ipxe", "..", ""] {
+        let said = with(&|manifest| {
+            let list = manifest["artefacts"].as_array_mut().unwrap();
+            let script = list.iter_mut().find(|artefact| artefact["kind"] == "ipxe").unwrap();
+            script["file"] = json!(name);
+        });
+        assert!(said.contains(&format!("{name:?}, which is no file beside it")), "{said}");
+    }
+    // Every file is true; what the manifest says about them is not.
+    for (place, words) in [
+        ("/packages/0/version", "/packages/0/version: \"2.0\" -> \"1.0\""),
+        ("/cmdline", "/cmdline: \"2.0\" -> \"roothash="),
+        ("/files/3/mode", "/files/3/mode: \"2.0\" -> \"0"),
+    ] {
+        let said = with(&|manifest| *manifest.pointer_mut(place).unwrap() = json!("2.0"));
+        assert!(said.contains("manifest.json: DIFFERS") && said.contains(words), "{said}");
+        assert!(said.matches("DIFFERS").count() == 1 && said.contains("differs is manifest"), "{said}");
+    }
+    fs::write(&path, text.replace("  ", " ")).unwrap();
+    let (code, said) = verify(&world, &path, &lock);
+    assert!(code == Some(1) && said.contains("the same in other letters"), "{said}");
 }

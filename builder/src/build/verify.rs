@@ -1,20 +1,23 @@
 //! Whether an image is what its recipe and lock file make: by making it again.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Format, Request, build, formats};
 use crate::{
     cache::{Cache, CacheError, GETTING},
     compress::Compression,
     content::Digest,
-    diff::{self, Layer},
+    diff::{self, Difference, Layer},
     inspect,
     manifest::{Kind, Manifest},
     progress::Progress,
@@ -44,13 +47,13 @@ impl Verified {
     }
 }
 
-/// Makes again what `request` says and holds `subject` against it: an image, or every file that a manifest names. Packages and
+/// Makes again what `request` says and holds `subject` against it: an image, or a manifest and every file that it names. Packages and
 /// Nomad come from the cache, which knows their digests; everything else is made anew.
 ///
 /// # Errors
-/// When the build fails, or makes no such file.
+/// When the build fails, or makes no such file; and when a manifest names nothing, or what is not beside it.
 pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<Vec<Verified>> {
-    let Wanted { files, formats, compressions } = Wanted::of(subject)?;
+    let Wanted { files, formats, compressions, manifest } = Wanted::of(subject)?;
     let cache = Cache::open(&request.cache, || progress.say("another build has the cache: waiting for it to end"))?;
     // In the cache, so that the next build clears away what is left when this one is killed.
     let folder = tempfile::Builder::new().prefix(GETTING).tempdir_in(cache.root());
@@ -77,6 +80,12 @@ pub fn verify(request: Request, subject: &Path, progress: &Progress) -> Result<V
         let layers = if same { Vec::new() } else { diff::diff(&file, &output.join(&artefact.file))? };
         verified.push(Verified { file, sha256, made: artefact.sha256, signed, layers });
     }
+    if let Some(text) = manifest {
+        let (sha256, made_text) = (Digest::of(text.as_bytes()), made.text());
+        let made = Digest::of(made_text.as_bytes());
+        let layers = if sha256 == made { Vec::new() } else { vec![other_manifest(&text, &made_text)?] };
+        verified.push(Verified { file: subject.to_path_buf(), sha256, made, signed: false, layers });
+    }
     Ok(verified)
 }
 
@@ -85,21 +94,25 @@ struct Wanted {
     files: Vec<(PathBuf, Kind)>,
     formats: Vec<Format>,
     compressions: Vec<Compression>,
+    /// The text of the manifest, when that is the subject.
+    manifest: Option<String>,
 }
 
 impl Wanted {
     fn of(subject: &Path) -> Result<Self> {
-        let mut kinds: Vec<Kind>;
+        let (mut kinds, manifest): (Vec<Kind>, _);
         let files = if subject.to_string_lossy().ends_with(Manifest::SUFFIX) {
-            let manifest = Manifest::read(subject)?;
-            let of_manifest = |kind| manifest.path(kind).map(|path| (path, kind));
-            kinds = manifest.artefacts.iter().map(|artefact| artefact.kind).collect();
-            kinds.iter().filter_map(|kind| of_manifest(*kind)).collect()
+            let read = Manifest::read(subject)?;
+            let files = named(subject, &read)?;
+            kinds = files.iter().map(|(_, kind)| *kind).collect();
+            manifest =
+                Some(fs::read_to_string(subject).with_context(|| format!("failed to read {}", subject.display()))?);
+            files
         } else {
             fs::metadata(subject).with_context(|| format!("failed to read {}", subject.display()))?;
             let name = subject.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             let kind = formats::kind_of(&name).ok_or_else(|| no_such(subject))?;
-            kinds = vec![kind];
+            (kinds, manifest) = (vec![kind], None);
             if matches!(kind, Kind::Spdx | Kind::CycloneDx) {
                 let beside = inspect::beside(subject).with_context(|| {
                     format!(
@@ -111,11 +124,62 @@ impl Wanted {
             vec![(subject.to_path_buf(), kind)]
         };
         let (formats, compressions) = formats::making(&kinds);
-        Ok(Self { files, formats, compressions })
+        Ok(Self { files, formats, compressions, manifest })
     }
+}
+
+/// The files that a manifest names, each of which has to be another one, and beside it.
+fn named(path: &Path, manifest: &Manifest) -> Result<Vec<(PathBuf, Kind)>> {
+    let path = path.display();
+    if manifest.artefacts.is_empty() {
+        bail!("{path} names no file, so there is nothing to verify");
+    }
+    let mut seen = BTreeSet::new();
+    for artefact in &manifest.artefacts {
+        let name = &artefact.file;
+        if Path::new(name).file_name() != Some(OsStr::new(name)) {
+            bail!("{path} names {name:?}, which is no file beside it");
+        }
+        if !seen.insert(artefact.kind) {
+            bail!("{path} names {name:?} and another file for the same: no build leaves two");
+        }
+    }
+    Ok(manifest.artefacts.iter().map(|artefact| (manifest.folder.join(&artefact.file), artefact.kind)).collect())
 }
 
 fn no_such(file: &Path) -> anyhow::Error {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     anyhow!("the recipe makes no file like {name}")
+}
+
+/// The first place where a manifest says something else.
+fn other_manifest(text: &str, made: &str) -> Result<Layer> {
+    let (old, new): (Value, Value) = (serde_json::from_str(text)?, serde_json::from_str(made)?);
+    let what = first_other("", &old, &new).unwrap_or_else(|| "it says the same in other letters".to_owned());
+    Ok(Layer { name: "manifest", differences: vec![Difference { what, why: None }] })
+}
+
+/// The first place (RFC 6901) where two values differ, and what is there.
+fn first_other(place: &str, old: &Value, new: &Value) -> Option<String> {
+    match (old, new) {
+        _ if old == new => None,
+        (Value::Object(one), Value::Object(other)) => {
+            let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
+            keys.into_iter().find_map(|key| {
+                first_other(
+                    &format!("{place}/{key}"),
+                    one.get(key).unwrap_or(&Value::Null),
+                    other.get(key).unwrap_or(&Value::Null),
+                )
+            })
+        }
+        (Value::Array(one), Value::Array(other)) => (0..one.len().max(other.len())).find_map(|at| {
+            first_other(
+                &format!("{place}/{at}"),
+                one.get(at).unwrap_or(&Value::Null),
+                other.get(at).unwrap_or(&Value::Null),
+            )
+        }),
+        _ => Some(format!("{place}: {old} -> {new}")),
+    }
 }
