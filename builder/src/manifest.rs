@@ -122,6 +122,9 @@ pub struct Manifest {
     pub profile: Profile,
     /// Version of Steppe.
     pub version: String,
+    /// The image's own version, where its recipe names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version: Option<String>,
     /// The image's promise.
     pub role: Role,
     /// The processors of these machines.
@@ -189,6 +192,12 @@ impl Manifest {
     pub fn text(&self) -> String {
         // Strings, numbers and lists of them always are JSON.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The version of the image: its own, or Steppe's when its recipe names none.
+    #[must_use]
+    pub fn image_version(&self) -> &str {
+        self.image_version.as_deref().unwrap_or(&self.version)
     }
 
     /// The artefact of a kind.

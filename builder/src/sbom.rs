@@ -68,7 +68,7 @@ pub struct Component {
 pub struct Sbom {
     /// Name of the image.
     pub name: String,
-    /// Version of Steppe.
+    /// Its version.
     pub version: String,
     /// What the image promises to be.
     pub comment: String,
@@ -112,7 +112,7 @@ impl Sbom {
         let standin = if manifest.standin { ", with a stand-in for Nomad: for tests only" } else { "" };
         Self {
             name: manifest.name.clone(),
-            version: manifest.version.clone(),
+            version: manifest.image_version().to_owned(),
             comment: format!("Steppe image, role {}, {}{standin}", manifest.role, manifest.architecture),
             epoch: manifest.epoch,
             components,

@@ -261,6 +261,21 @@ fn boots(world: &World, more: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn an_image_has_the_version_that_its_recipe_says() {
+    let world = World::new();
+    let recipe = fs::read_to_string(&world.recipe).unwrap();
+    fs::write(&world.recipe, recipe.replace("[root]", "version = \"1.3.0\"\n[root]")).unwrap();
+    let output = world.path("out");
+    let built = world.build(&output, &["--format", "netboot"]);
+    assert!(built.status.success(), "{}", said(&built));
+    let manifest = Manifest::read(&output.join("steppe-1.3.0-test-x86_64.manifest.json")).unwrap();
+    assert_eq!((manifest.image_version(), manifest.version.as_str()), ("1.3.0", "0.1.0"));
+    let bill = fs::read_to_string(manifest.path(Kind::CycloneDx).unwrap()).unwrap();
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    assert_eq!(bill["metadata"]["component"]["version"], "1.3.0");
+}
+
+#[test]
 fn a_bill_of_materials_has_what_boots_the_image_and_no_more() {
     let world = World::new();
     let none: [&str; 0] = [];

@@ -153,6 +153,7 @@ impl Build<'_> {
             name: recipe.name.clone(),
             profile: recipe.profile,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            image_version: recipe.version.clone(),
             role: recipe.role,
             architecture: recipe.architecture,
             standin: inputs.nomad.source == NomadSource::StandIn,

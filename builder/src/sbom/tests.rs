@@ -27,6 +27,7 @@ fn manifest(source: NomadSource) -> Manifest {
         name: "test".into(),
         profile: crate::recipe::Profile::Cloud,
         version: "0.1.0".into(),
+        image_version: None,
         role: Role::Server,
         architecture: crate::architecture::Architecture::X86_64,
         standin: source == NomadSource::StandIn,
@@ -51,7 +52,11 @@ fn manifest(source: NomadSource) -> Manifest {
 }
 
 fn sbom(source: NomadSource) -> Sbom {
-    Sbom::new(&manifest(source), &BTreeSet::from(["systemd-boot-efi"]), "trixie", Digest::of(b"agent"))
+    of(&manifest(source))
+}
+
+fn of(manifest: &Manifest) -> Sbom {
+    Sbom::new(manifest, &BTreeSet::from(["systemd-boot-efi"]), "trixie", Digest::of(b"agent"))
 }
 
 fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
@@ -77,6 +82,25 @@ fn both_formats_have_what_is_in_the_image_and_nothing_else() {
     assert_eq!(spdx["hasExtractedLicensingInfos"][0]["licenseId"], "LicenseRef-Debian-public-domain");
     assert_eq!(named(&cyclonedx["components"], "nomad").unwrap()["licenses"][0]["expression"], "BUSL-1.1");
     assert_eq!(cyclonedx["metadata"]["timestamp"], "2023-11-14T22:13:20Z");
+}
+
+#[test]
+fn the_image_has_its_own_version_and_the_agent_steppes() {
+    let own = Manifest { image_version: Some("1.3.0".into()), ..manifest(NomadSource::Release) };
+    for (manifest, version) in [(&own, "1.3.0"), (&manifest(NomadSource::Release), "0.1.0")] {
+        let sbom = of(manifest);
+        let spdx: Value = serde_json::from_str(&spdx(&sbom)).unwrap();
+        let cyclonedx: Value = serde_json::from_str(&cyclonedx(&sbom)).unwrap();
+        assert_eq!(named(&spdx["packages"], "steppe-test").unwrap()["versionInfo"], version);
+        assert_eq!(spdx["name"], format!("steppe-{version}-test"));
+        let image = &cyclonedx["metadata"]["component"];
+        assert_eq!((&image["version"], &image["bom-ref"]), (&version.into(), &format!("image:test@{version}").into()));
+        for list in [&spdx["packages"], &cyclonedx["components"]] {
+            let agent = named(list, "steppe-agent").unwrap();
+            assert!(agent["versionInfo"] == "0.1.0" || agent["version"] == "0.1.0", "{agent}");
+        }
+    }
+    assert_ne!(of(&own).identifier(), sbom(NomadSource::Release).identifier());
 }
 
 /// What the schemas cannot say: every reference leads somewhere, and nothing is named twice.
