@@ -15,8 +15,8 @@ pub const SIGNATURE: &str = "update.json.minisig";
 pub const MOST: u64 = 64 << 10;
 /// The only format there is.
 const FORMAT: u64 = 1;
-/// The longest command line that a kernel takes on x86, in bytes.
-const LONGEST_CMDLINE: usize = 2047;
+/// The longest command line that a kernel takes on x86, in bytes (`COMMAND_LINE_SIZE` without its end); it cuts off the rest.
+pub const LONGEST_CMDLINE: usize = 2047;
 
 /// A part of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,24 @@
 //! Values of a recipe that are of the right type and yet wrong.
 
-use agent::{node::datasource, update::version::Version};
+use agent::{
+    node::datasource,
+    slots::{Slot, config},
+    update::{manifest::LONGEST_CMDLINE, version::Version},
+};
 
 use super::{Recipe, RecipeError};
 use crate::{architecture::Architecture, hint, update};
 
 impl Recipe {
+    /// Bytes of the longest command line that a disk's kernel gets: with the root hash, and by BIOS with what syslinux adds (the files, and
+    /// the word for a boot on trial). Networks and CDs have no root hash, and so have shorter ones.
+    fn cmdline_of_disk(&self) -> usize {
+        let own = "roothash=".len() + 64 + 1 + self.kernel.cmdline.join(" ").len();
+        let slot = Slot::A;
+        let syslinux = format!("BOOT_IMAGE=/{}  initrd=/{} {}", slot.kernel(), slot.initrd(), config::TRIAL);
+        own + if self.bios { syslinux.len() } else { 0 }
+    }
+
     pub(super) fn check(&self, file: &str) -> Result<(), RecipeError> {
         let wrong = |key: &'static str, why: String| Err(RecipeError::Value { file: file.to_owned(), key, why });
         let plain =
@@ -61,10 +74,20 @@ impl Recipe {
                 return wrong("packages", format!("{name:?} is not the name of a package or suite"));
             }
         }
-        let ours =
-            |word: &&String| word.starts_with("root=") || word.starts_with("roothash=") || word.contains(['\n', '\0']);
-        if let Some(word) = self.kernel.cmdline.iter().find(ours) {
+        let words = &self.kernel.cmdline;
+        if let Some(word) = words.iter().find(|word| word.starts_with("root=") || word.starts_with("roothash=")) {
             return wrong("kernel.cmdline", format!("{word:?} is the builder's to say"));
+        }
+        if let Some(word) = words.iter().find(|word| word.contains(char::is_control)) {
+            return wrong("kernel.cmdline", format!("{word:?} has a control character"));
+        }
+        let length = self.cmdline_of_disk();
+        if length > LONGEST_CMDLINE {
+            let why = format!(
+                "with all that stands before and behind it, the command line has {length} bytes, and a kernel takes no more than \
+                 {LONGEST_CMDLINE}: leave words out of kernel.add, kernel.cmdline or harden.cmdline"
+            );
+            return wrong("kernel.add", why);
         }
         for (index, file) in self.files.iter().enumerate() {
             if let Err(why) = file.check() {

@@ -329,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn a_command_line_that_the_kernel_would_cut_is_refused() {
+        let with = |bios: bool, word: &str| {
+            parse(&format!("extends = \"server\"\n[disk]\nbios = {bios}\n[kernel]\nadd = [\"{word}\"]\n"))
+        };
+        let words = with(false, "x").unwrap().kernel.cmdline.join(" ");
+        let longest = 2047 - format!("roothash={} {words}", "0".repeat(64)).len() + 1;
+        // By BIOS it is this as well: "BOOT_IMAGE=/a/vmlinuz ", " initrd=/a/initrd" and " steppe.on-trial".
+        for (bios, longest) in [(false, longest), (true, longest - 22 - 17 - 16)] {
+            assert!(with(bios, &"x".repeat(longest)).is_ok());
+            let said = with(bios, &"x".repeat(longest + 1)).unwrap_err().to_string();
+            assert!(said.starts_with("r.toml: kernel.add: ") && said.contains(" has 2048 bytes"), "{said}");
+        }
+        for escaped in ["a\\nb", "a\\tb", "a\\u0000b", "a\\u0085b"] {
+            let said = with(true, escaped).unwrap_err().to_string();
+            assert!(said.contains("kernel.cmdline") && said.contains("control character"), "{said}");
+        }
+    }
+
+    #[test]
     fn a_suite_has_security_updates_unless_the_recipe_says_otherwise() {
         let own = |line: &str| parse(&format!("extends = \"server\"\n[packages]\n{line}\n")).unwrap().packages;
         assert!(own("add = []").security);
