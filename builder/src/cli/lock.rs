@@ -75,7 +75,13 @@ fn one(args: &LockArgs, recipe: Recipe, file: &Path, progress: &Progress) -> Res
         &[text(&name, &old, &new, &changes)],
     );
     if args.check {
-        return Ok(changes.is_empty());
+        // Of a release that is not on this machine nothing is known but that it is another.
+        let other = request.nomad.path.is_none()
+            && new.nomad.as_ref().is_some_and(|nomad| nomad.version != request.recipe.nomad_version);
+        if other {
+            progress.warn(&format!("the recipe has Nomad {}, and {name} another", request.recipe.nomad_version));
+        }
+        return Ok(changes.is_empty() && !other);
     }
     // An unchanged file is not touched, whatever its comments say.
     if fs::read_to_string(file).is_ok_and(|text| Lock::parse(&name, &text).is_ok_and(|lock| lock == new)) {
