@@ -22,7 +22,7 @@ pub fn text(sbom: &Sbom) -> String {
         "licenseConcluded": NOTHING,
         "licenseDeclared": NOTHING,
         "copyrightText": NOTHING,
-        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        // No primaryPackagePurpose: the text of 2.3 writes OPERATING-SYSTEM, its schema OPERATING_SYSTEM.
     })];
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)];
     let mut references: BTreeMap<&str, &str> = BTreeMap::new();
