@@ -105,6 +105,18 @@ impl Lock {
         self.packages.iter().find(|package| package.name == name)
     }
 
+    /// This lock with what `file` has besides, which other recipes want that share it: all of the same suite but its kernel.
+    #[must_use]
+    pub fn beside(mut self, file: &Self) -> Self {
+        if self.suite == file.suite {
+            let others = file.packages.iter().filter(|other| other.name != file.kernel);
+            let others: Vec<_> = others.filter(|other| self.package(&other.name).is_none()).cloned().collect();
+            self.packages.extend(others);
+            self.packages.sort();
+        }
+        self
+    }
+
     /// Names that the recipe wants and this lock does not have. A lock for another suite has none of them, and one with a kernel of
     /// another flavour not the kernel.
     #[must_use]
@@ -187,6 +199,24 @@ mod tests {
         let said = Lock::parse("l", &twice.text()).unwrap_err().to_string();
         assert!(said.starts_with("l: libc6 is there twice"), "{said}");
         assert!(Lock::parse("l", "suit = \"x\"").unwrap_err().to_string().contains("did you mean `suite`?"));
+    }
+
+    #[test]
+    fn recipes_may_share_a_file() {
+        let of = |kernel: &str, names: &[&str]| {
+            let one = lock("1").packages.remove(0);
+            let package = |name: &&str| Locked { name: (*name).into(), ..one.clone() };
+            Lock { kernel: kernel.into(), packages: names.iter().map(package).collect(), ..lock("1") }
+        };
+        let file = of("linux-image-1", &["curl", "libc6", "linux-image-1"]);
+        // As it is, it stays; a new kernel takes the place of the old one.
+        assert_eq!(of("linux-image-1", &["libc6", "linux-image-1"]).beside(&file), file);
+        let newer = of("linux-image-2", &["jq", "libc6", "linux-image-2"]);
+        assert_eq!(newer.clone().beside(&file), of("linux-image-2", &["curl", "jq", "libc6", "linux-image-2"]));
+        let other = Lock { suite: "forky".into(), ..newer };
+        assert_eq!(other.clone().beside(&file), other);
+        let updated = lock("2").beside(&file);
+        assert_eq!(updated.package("libc6").unwrap().version, "2");
     }
 
     #[test]

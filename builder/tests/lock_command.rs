@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 
 use assert_cmd::Command;
+use builder::lock::{Lock, Locked};
 use common::{World, said};
 
 #[test]
@@ -39,6 +40,24 @@ fn a_lock_file_may_be_named() {
     fs::remove_file(&named).unwrap();
     let refused = world.build(&world.path("out"), &lock);
     assert!(!refused.status.success() && said(&refused).contains("failed to read"), "{}", said(&refused));
+}
+
+#[test]
+fn a_lock_file_that_recipes_share_keeps_what_the_others_want() {
+    let world = World::new();
+    let shared = world.path("shared.lock");
+    let mut lock = Lock::parse("l", &fs::read_to_string(world.recipe.with_extension("lock")).unwrap()).unwrap();
+    let curl = Locked { name: "curl".into(), ..lock.package("libc6").unwrap().clone() };
+    lock.packages.push(curl);
+    lock.packages.sort();
+    fs::write(&shared, lock.text()).unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+    command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin").args(["build", "--recipe"]);
+    command.arg(&world.recipe).arg("--cache").arg(world.cache()).arg("--agent").arg(&world.agent);
+    command.arg("--nomad").arg(&world.nomad).arg("--lock").arg(&shared).arg("--output").arg(world.path("out"));
+    let built = command.output().unwrap();
+    assert!(built.status.success() && !said(&built).contains("has changed"), "{}", said(&built));
+    assert_eq!(fs::read_to_string(&shared).unwrap(), lock.text());
 }
 
 /// The builder with nothing but an archive that does not answer.

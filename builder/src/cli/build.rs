@@ -111,17 +111,22 @@ fn build(args: &BuildArgs, progress: &Progress) -> Result<()> {
         return Ok(());
     }
     let built = build::build(&request, progress)?;
+    // A file that is named may be that of other recipes too.
+    let lock = match (&args.lock, &request.lock) {
+        (Some(_), Some(file)) => built.lock.clone().beside(file),
+        _ => built.lock.clone(),
+    };
     // Nomad alone is no reason to put a lock file where none was.
-    let known = request.lock.as_ref().is_some_and(|lock| {
-        let noted = lock.nomad == built.lock.nomad || lock_file.as_ref().is_some_and(|path| !path.exists());
-        let packages = Lock { nomad: built.lock.nomad.clone(), ..lock.clone() };
-        noted && packages == built.lock
+    let known = request.lock.as_ref().is_some_and(|old| {
+        let noted = old.nomad == lock.nomad || lock_file.as_ref().is_some_and(|path| !path.exists());
+        let packages = Lock { nomad: lock.nomad.clone(), ..old.clone() };
+        noted && packages == lock
     });
     if let Some(path) = lock_file
         && policy != Policy::Locked
         && !known
     {
-        source::write_lock(&path, &built.lock)?;
+        source::write_lock(&path, &lock)?;
         progress.warn(&format!("{} has changed", path.display()));
     }
     report(&built, progress)
