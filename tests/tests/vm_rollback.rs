@@ -100,6 +100,13 @@ fn bad(updates: &Updates, spec: MachineSpec, firmware: &str, tries: u32) -> anyh
     lone.wait(mark, "Kernel panic - not syncing", 2 * BOOT)?;
     lone.falls_back(mark, "without a word", &after)?;
 
+    // A kernel without the driver of this disk: its initramfs finds no root, and no slot to which it could fall back.
+    let blind = " module_blacklist=virtio_blk steppe.trial=20";
+    lone.install(updates.file(&file, |manifest| manifest.cmdline += blind)?)?;
+    let mark = all_tries_but_one(&lone, lone.reboot()?, tries, "phase initramfs")?;
+    lone.wait(mark, "there is no sign of the root partition", 3 * BOOT)?;
+    lone.falls_back(mark, "without a word", &after)?;
+
     // Nomad never gets as far as being healthy.
     lone.install(updates.file(&file, |manifest| manifest.cmdline += " steppe.platform=ec2 steppe.trial=20")?)?;
     let mark = all_tries_but_one(&lone, lone.reboot()?, tries, "phase initramfs")?;

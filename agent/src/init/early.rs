@@ -1,6 +1,6 @@
 //! The first stage: PID 1 in the initramfs, until the root is found and entered.
 
-use std::{convert::Infallible, ffi::CString, fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{convert::Infallible, ffi::CString, fs, io, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use nix::{
     mount::MsFlags,
@@ -18,7 +18,7 @@ use super::{
     mounts::{self, Kernel},
     rootfs, stay,
     timeline::Timeline,
-    watchdog,
+    trial, watchdog,
 };
 
 /// Whether `/` is still the kernel's own memory file system.
@@ -29,8 +29,9 @@ pub(super) fn is_initramfs() -> bool {
 
 /// Runs the stage; it ends in the root's init or stays and says why.
 pub(super) fn run() -> ! {
-    let Err(why) = enter_root();
-    stay::or_fall_back(&why)
+    let mut trial = None;
+    let Err(why) = enter_root(&mut trial);
+    stay::or_fall_back(&why, trial)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,19 +46,21 @@ enum EarlyError {
     Switch { step: &'static str, source: nix::Error },
 }
 
-fn enter_root() -> Result<Infallible, EarlyError> {
+/// Leaves in `trial` when a boot on trial ends.
+fn enter_root(trial: &mut Option<Duration>) -> Result<Infallible, EarlyError> {
     mounts::setup_at(Path::new("/"), mounts::BASE, &mut Kernel)?;
     let mut timeline = Timeline::default();
     timeline.mark("initramfs");
     let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
-    // Wrong words on the command line are told before anything is waited for.
-    let spec = rootfs::spec(&cmdline, Path::new(paths::EMBEDDED_ROOT).exists())?;
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut devices = Devices::begin(&release);
     watchdog::arm(&mut devices);
+    *trial = trial::early_end(&cmdline, &mut devices);
     timeline.mark("modules");
+    // Wrong words on the command line are told before anything is waited for.
+    let spec = rootfs::spec(&cmdline, Path::new(paths::EMBEDDED_ROOT).exists())?;
     fs::create_dir_all(paths::SYSROOT).map_err(|source| EarlyError::Directory { path: paths::SYSROOT, source })?;
-    rootfs::mount(&spec, &mut devices, Path::new(paths::SYSROOT))?;
+    rootfs::mount(&spec, &mut devices, *trial, Path::new(paths::SYSROOT))?;
     timeline.hand_over();
     drop(devices);
     switch()

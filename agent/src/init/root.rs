@@ -26,7 +26,7 @@ use super::{
 /// Runs the stage; it ends with the machine, or stays and says why.
 pub(super) fn run() -> ! {
     let Err(why) = boot();
-    stay::or_fall_back(&why)
+    stay::or_fall_back(&why, trial::end(&cmdline()))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +49,12 @@ fn boot() -> Result<Infallible, RootError> {
     mounts::setup_at(Path::new("/"), mounts::BASE, &mut Kernel)?;
     let mut timeline = Timeline::resume();
     timeline.mark("root");
-    let cmdline = Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    let cmdline = cmdline();
     let mut devices = system_setup()?;
     let facts = ImageFacts::read(Path::new("/")).map_err(|why| error!("{why}")).ok();
     system::clock_not_before(facts.as_ref().map_or(0, |facts| facts.epoch));
     watchdog::adopt();
-    let on_trial = trial::is_on(&cmdline, &mut devices);
+    let on_trial = trial::is_on(&cmdline);
     if !on_trial {
         watchdog::proven();
     }
@@ -85,6 +85,10 @@ fn boot() -> Result<Infallible, RootError> {
     }
     let request = manager.run();
     shutdown::run(&mut manager, &request)
+}
+
+fn cmdline() -> Cmdline {
+    Cmdline::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
 }
 
 /// Everything that a Unix system is expected to have. Only what the node cannot do without ends the boot.

@@ -106,8 +106,16 @@ pub fn spec(cmdline: &Cmdline, embedded: bool) -> Result<RootSpec, RootError> {
 }
 
 /// Mounts the root read-only on `target`; waits for its device and says so, for as long as it takes unless there is another
-/// system.
-pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Result<(), RootError> {
+/// system, or the boot is on trial and that ends (`trial`, a time since the kernel started).
+pub(super) fn mount(
+    spec: &RootSpec,
+    devices: &mut Devices,
+    trial: Option<Duration>,
+    target: &Path,
+) -> Result<(), RootError> {
+    let partition = |devices: &mut Devices, what: &str, guid: Guid| {
+        wait(devices, trial, &format!("the {what} partition PARTUUID={guid}"), || find(guid))
+    };
     let device = match spec {
         RootSpec::Embedded => {
             devices.load("loop")?;
@@ -122,9 +130,9 @@ pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Re
             device
         }
         RootSpec::Partition(guid) => partition(devices, "root", *guid)?,
-        RootSpec::Device(path) => {
-            wait(devices, &format!("the root device {}", path.display()), || path.exists().then(|| path.clone()))?
-        }
+        RootSpec::Device(path) => wait(devices, trial, &format!("the root device {}", path.display()), || {
+            path.exists().then(|| path.clone())
+        })?,
     };
     nix::mount::mount(Some(&device), target, Some("squashfs"), MsFlags::MS_RDONLY | MsFlags::MS_NODEV, None::<&str>)
         .map_err(
@@ -132,32 +140,36 @@ pub(super) fn mount(spec: &RootSpec, devices: &mut Devices, target: &Path) -> Re
         )
 }
 
-fn partition(devices: &mut Devices, what: &str, guid: Guid) -> Result<PathBuf, RootError> {
-    wait(devices, &format!("the {what} partition PARTUUID={guid}"), || find(guid))
-}
-
-fn wait(devices: &mut Devices, what: &str, mut find: impl FnMut() -> Option<PathBuf>) -> Result<PathBuf, RootError> {
+fn wait(
+    devices: &mut Devices,
+    trial: Option<Duration>,
+    what: &str,
+    mut find: impl FnMut() -> Option<PathBuf>,
+) -> Result<PathBuf, RootError> {
     let start = sys::boottime();
     let mut next_message = stay::REPEAT;
     loop {
         if let Some(found) = find() {
             return Ok(found);
         }
-        let waited = sys::boottime() - start;
-        if waited >= next_message {
+        let now = sys::boottime();
+        let waited = now - start;
+        let failed = trial.is_some_and(|end| now >= end);
+        if failed || waited >= next_message {
             let text = format!("{what} ({} s); {}", waited.as_secs(), disks::describe(Path::new("/sys")));
             if waited < DEADLINE {
                 notice!("waiting for {text}");
             } else {
                 error!("still no sign of {text}");
             }
-            if waited >= GIVE_WAY && fallback::is_there() {
+            if failed || (waited >= GIVE_WAY && fallback::is_there()) {
                 return Err(RootError::Absent(what.to_owned()));
             }
             next_message += stay::REPEAT;
         }
         watchdog::stroke(sys::boottime());
-        devices.wait_for("block", next_message.saturating_sub(waited));
+        let next = trial.map_or(start + next_message, |end| end.min(start + next_message));
+        devices.wait_for("block", next.saturating_sub(now));
     }
 }
 

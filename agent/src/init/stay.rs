@@ -1,7 +1,8 @@
 //! When the boot cannot go on: say why, again and again, and keep the machine as it is until a person ends it.
 //!
 //! A machine that restarts by itself in this state would loop for ever and take its last words with it. So it does that only when
-//! the disk's other slot holds a proven system, which boots then.
+//! the disk's other slot holds a proven system, which boots then, or when the boot is on trial: the boot loader counts those, so that
+//! it ends at its limit here too.
 
 use std::{fmt::Display, os::fd::AsFd as _, path::Path, thread, time::Duration};
 
@@ -13,7 +14,7 @@ use nix::{
     },
 };
 
-use crate::{error, notice, notify::Power, slots::Slot, sys};
+use crate::{error, notice, notify::Power, sys};
 
 use super::{
     button::{self, Button},
@@ -33,15 +34,21 @@ const FALL_BACK: Duration = Duration::from_secs(10);
 /// The signals that end the machine here, as they do in the loop of PID 1.
 const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
 
-/// The boot cannot go on. Never returns: the machine restarts into the other slot, when that is proven, or stays.
-pub(super) fn or_fall_back(why: &dyn Display) -> ! {
-    let slot = fallback::switch().map_err(|no| notice!("there is no other system to start: {no}")).ok();
-    forever(why, slot)
+/// The boot cannot go on. Never returns: the machine restarts into the other slot, when that is proven, or at the end of its trial
+/// (a time since the kernel started), or stays.
+pub(super) fn or_fall_back(why: &dyn Display, trial: Option<Duration>) -> ! {
+    match fallback::switch() {
+        Ok(slot) => forever(why, Some((sys::boottime() + FALL_BACK, &format!("slot {slot} boots from now on")))),
+        Err(no) => {
+            notice!("there is no other system to start: {no}");
+            forever(why, trial.map(|at| (at, "the trial failed")))
+        }
+    }
 }
 
-/// Never returns. Without a slot that boots next, only a person can help, who may still use the power button or Ctrl-Alt-Del.
-pub(super) fn forever(why: &dyn Display, next_slot: Option<Slot>) -> ! {
-    let end = next_slot.map(|slot| (sys::boottime() + FALL_BACK, slot));
+/// Never returns. Without a time at which the machine restarts, and why, only a person can help, who may still use the power button or
+/// Ctrl-Alt-Del.
+pub(super) fn forever(why: &dyn Display, end: Option<(Duration, &str)>) -> ! {
     let signals = listen().map_err(|why| error!("failed to listen to signals: {why}")).ok();
     let mut buttons = Vec::new();
     let mut next = sys::boottime();
@@ -50,8 +57,8 @@ pub(super) fn forever(why: &dyn Display, next_slot: Option<Slot>) -> ! {
             error!("the boot cannot go on ({}): {why}", seconds(sys::boottime()));
             next += REPEAT;
         }
-        if let Some((_, slot)) = end.filter(|(end, _)| sys::boottime() >= *end) {
-            notice!("rebooting: slot {slot} boots from now on");
+        if let Some((_, why)) = end.filter(|(end, _)| sys::boottime() >= *end) {
+            notice!("rebooting: {why}");
             finish(Power::Reboot);
         }
         watchdog::stroke(sys::boottime());

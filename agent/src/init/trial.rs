@@ -4,7 +4,7 @@
 //! puts a word on the kernel's command line. A boot that is not blessed in time is ended here; one that hangs, by a watchdog; one that
 //! panics, by the kernel. The boot loader then does the rest.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 use nix::mount::{MsFlags, mount};
 
@@ -37,8 +37,26 @@ pub(super) struct Trial {
 }
 
 /// Whether this boot is on trial.
-pub(super) fn is_on(cmdline: &Cmdline, devices: &mut Devices) -> bool {
-    cmdline.has(config::TRIAL) || booted(devices).is_some_and(|entry| entry.is_on_trial())
+pub(super) fn is_on(cmdline: &Cmdline) -> bool {
+    cmdline.has(config::TRIAL) || is_counted().unwrap_or(false)
+}
+
+/// When a boot on trial ends that does not get further, as a time since the kernel started.
+pub(super) fn end(cmdline: &Cmdline) -> Option<Duration> {
+    is_on(cmdline).then(|| limit(cmdline))
+}
+
+/// [`end`] for the initramfs stage. The firmware's variables, which it shows for this, stay there for the root's stage. Where they cannot
+/// be read, nothing tells a trial from a proven system, and it counts as a trial: without a root the machine is of no use to anybody, and
+/// only a restart lets a boot loader count.
+pub(super) fn early_end(cmdline: &Cmdline, devices: &mut Devices) -> Option<Duration> {
+    let mut shown = || show_variables(devices).and_then(|()| is_counted());
+    let on_trial = cmdline.has(config::TRIAL)
+        || shown().unwrap_or_else(|why| {
+            info!("a boot that finds no root counts as one on trial: failed to read the firmware's variables: {why}");
+            true
+        });
+    on_trial.then(|| limit(cmdline))
 }
 
 /// Begins a trial. Remembers that it was made on the state partition.
@@ -97,19 +115,23 @@ fn limit(cmdline: &Cmdline) -> Duration {
     cmdline.value(LIMIT_ARGUMENT).and_then(|value| value.parse().ok()).map_or(LIMIT, Duration::from_secs)
 }
 
-/// The entry that systemd-boot started with a counter.
-fn booted(devices: &mut Devices) -> Option<Entry> {
+/// Mounts the firmware's variables, where there are some.
+fn show_variables(devices: &mut Devices) -> io::Result<()> {
     if !Path::new(EFIVARS).exists() {
-        return None;
+        return Ok(());
     }
+    devices.load("efivarfs").map_err(io::Error::other)?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let mounted = devices.load("efivarfs").map_err(|why| why.to_string()).and_then(|()| {
-        mount(Some("efivarfs"), EFIVARS, Some("efivarfs"), flags, None::<&str>).map_err(|why| why.to_string())
-    });
-    if let Err(why) = mounted {
-        info!("the firmware's variables are not there: {why}");
+    Ok(mount(Some("efivarfs"), EFIVARS, Some("efivarfs"), flags, None::<&str>)?)
+}
+
+/// Whether systemd-boot started an entry with a counter.
+fn is_counted() -> io::Result<bool> {
+    match fs::read(Path::new(EFIVARS).join(COUNT_PATH)) {
+        Ok(variable) => Ok(entry_of(&variable).is_some_and(|entry| entry.is_on_trial())),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(why),
     }
-    entry_of(&fs::read(Path::new(EFIVARS).join(COUNT_PATH)).ok()?)
 }
 
 /// The entry in the bytes of the variable: attributes of four bytes, and a path of the ESP in UTF-16.
