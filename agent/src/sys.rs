@@ -24,7 +24,7 @@ pub(crate) use self::devices::device_mapper;
 pub use self::{
     devices::{
         PartitionChange, change_partition, configure_loop, free_loop_device, identify_controller, inherited,
-        resize_ext4, set_label, set_watchdog, stop_watchdog,
+        read_partitions, resize_ext4, set_label, set_watchdog, stop_watchdog,
     },
     process::{Place, ended, foreground, spawn},
 };

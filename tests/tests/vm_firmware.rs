@@ -1,6 +1,6 @@
 //! The disk as firmware boots it: by BIOS and by UEFI, and how the boot loaders count tries.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{fs, os::unix::fs::FileExt as _, path::Path, process::ExitCode, time::Duration};
 
 use agent::{
     facts::Role,
@@ -26,6 +26,8 @@ const BOOT: Duration = Duration::from_secs(25);
 const MARK: &str = "steppe.slot-b=yes";
 /// A word of every image's command line.
 const REPLACED: &str = "printk.devkmsg=on";
+/// Where a disk has the first byte of the identifier of its partition 4, slot b's root.
+const IDENTIFIER: u64 = 2 * 512 + 3 * 128 + 16;
 const NAME: &str = "server-vm-0";
 
 fn main() -> ExitCode {
@@ -63,10 +65,18 @@ fn bios((): &mut ()) -> anyhow::Result<()> {
     esp.write(Slot::B.initrd(), &esp.read(Slot::A.initrd())?)?;
     esp.boot_once(&config::trial(Slot::B))?;
     esp.check()?;
+    // What a power cut leaves behind in the middle of its first table: a PC BIOS does not write it anew from the backup.
+    let file = fs::OpenOptions::new().read(true).write(true).open(esp.disk())?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, IDENTIFIER)?;
+    file.write_all_at(&[!byte[0]], IDENTIFIER)?;
 
-    let cluster = start(BootFiles::bios(esp.disk(), DiskFormat::Raw))?;
+    // As large as the image is: the backup has to be at its end.
+    let spec = MachineSpec::new(NAME, BootFiles::bios(esp.disk(), DiskFormat::Raw)).user_data(LONE_SERVER_DATA);
+    let cluster = Cluster::start([spec])?;
     let line = cluster.wait_console(NAME, "Kernel command line: ", cluster.limit(BOOT))?;
     ensure!(line.contains("BOOT_IMAGE=/b/vmlinuz") && line.contains(MARK) && line.contains(config::TRIAL), "{line}");
+    cluster.wait_console(NAME, "the partition table of vda was torn: it is whole again", cluster.limit(BOOT))?;
     cluster.wait_console(NAME, "phase root at", cluster.limit(BOOT))?;
     let mark = cluster.mark(NAME);
     cluster.lab().machine(NAME).vm()?.reset()?;

@@ -18,6 +18,7 @@ pub mod gpt;
 pub mod kmsg;
 mod listener;
 mod manager;
+mod mend;
 pub mod modules;
 pub mod mountinfo;
 pub mod mounts;

@@ -14,6 +14,7 @@ use super::{
     devices::Devices,
     disks, fallback,
     gpt::{self, Guid},
+    mend,
     modules::ModuleError,
     stay,
     verity::{self, RootHash, VerityError},
@@ -114,7 +115,7 @@ pub(super) fn mount(
     target: &Path,
 ) -> Result<(), RootError> {
     let partition = |devices: &mut Devices, what: &str, guid: Guid| {
-        wait(devices, trial, &format!("the {what} partition PARTUUID={guid}"), || find(guid))
+        wait(devices, trial, &format!("the {what} partition PARTUUID={guid}"), &mut || find(guid))
     };
     let device = match spec {
         RootSpec::Embedded => {
@@ -130,7 +131,7 @@ pub(super) fn mount(
             device
         }
         RootSpec::Partition(guid) => partition(devices, "root", *guid)?,
-        RootSpec::Device(path) => wait(devices, trial, &format!("the root device {}", path.display()), || {
+        RootSpec::Device(path) => wait(devices, trial, &format!("the root device {}", path.display()), &mut || {
             path.exists().then(|| path.clone())
         })?,
     };
@@ -144,7 +145,7 @@ fn wait(
     devices: &mut Devices,
     trial: Option<Duration>,
     what: &str,
-    mut find: impl FnMut() -> Option<PathBuf>,
+    find: &mut dyn FnMut() -> Option<PathBuf>,
 ) -> Result<PathBuf, RootError> {
     let start = sys::boottime();
     let mut next_message = stay::REPEAT;
@@ -178,8 +179,9 @@ fn find(guid: Guid) -> Option<PathBuf> {
     let sys = Path::new("/sys");
     disks::by_partuuid(sys, &guid.to_string()).or_else(|| {
         disks::list(sys).iter().find_map(|disk| {
-            let number = number_of(&disk.table().ok()?, guid)?;
-            Some(disk.partition_node(number)).filter(|node| node.exists())
+            let table = disk.table().ok()?;
+            let number = number_of(&table, guid)?;
+            Some(mend::partition(disk, &table, number)).filter(|node| node.exists())
         })
     })
 }

@@ -14,6 +14,7 @@ mod ioctls {
     nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, super::LoopConfig);
     nix::ioctl_write_ptr_bad!(blkpg, 0x1269, super::BlkpgArg);
+    nix::ioctl_none_bad!(blkrrpart, 0x125F);
     nix::ioctl_write_ptr!(ext4_resize_fs, b'f', 16, u64);
     nix::ioctl_write_ptr!(set_fs_label, 0x94, 50, [u8; 256]);
     nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
@@ -153,6 +154,15 @@ pub fn change_partition(disk: &File, change: PartitionChange, number: u32, start
     };
     // SAFETY: `arg` and the `partition` it points to have the kernel's layout, live through the call and are only read.
     unsafe { ioctls::blkpg(disk.as_raw_fd(), &raw const arg) }.map(drop)
+}
+
+/// Has the kernel read the partition table of a disk again (`BLKRRPART`).
+///
+/// # Errors
+/// Those of the call; `EBUSY` when a partition is in use.
+pub fn read_partitions(disk: &File) -> nix::Result<()> {
+    // SAFETY: takes no argument.
+    unsafe { ioctls::blkrrpart(disk.as_raw_fd()) }.map(drop)
 }
 
 /// Sets the time after which a watchdog restarts the machine (`WDIOC_SETTIMEOUT`); gives the time that the driver took.

@@ -36,7 +36,7 @@ use super::{
     devices::Devices,
     disks::{self, Disk},
     gpt::{Guid, Partition},
-    mounts, system,
+    mend, mounts, system,
     timeline::seconds,
 };
 use probe::{Content, UNFINISHED_LABEL};
@@ -145,7 +145,7 @@ fn on_disk(devices: &mut Devices) -> Result<(), StateError> {
 
 /// Checks or makes the file system and puts it in its places.
 fn use_found(mut found: Found) -> Result<(), StateError> {
-    let device = found.disk.partition_node(found.partition.number);
+    let device = mend::partition(&found.disk, &found.table, found.partition.number);
     let content = read_head(&device).map(|head| probe::probe(&head));
     let content = content.map_err(|source| StateError::Open { path: device.clone(), source })?;
     match content {

@@ -1,7 +1,7 @@
 //! Changes to a partition table: a new partition for the state, and more room for it.
 //!
 //! A crash at any point leaves at least one sound copy: the backup is written first and reaches the disk before the
-//! first table is touched, and that one is written in one piece.
+//! first table is touched. That one is several sectors; when it is torn, [`restore`] writes it anew from the backup.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -150,19 +150,51 @@ pub fn identify(
     write(&mut new, disk)
 }
 
+/// Writes the first table of a disk from its backup, which [`gpt::read`] had to take.
+///
+/// # Errors
+/// When the backup is not sound, or the disk cannot be read or written.
+pub fn restore(disk: &mut (impl Read + Write + Seek), sector: u64) -> Result<(), TableError> {
+    let table = gpt::read(disk, sector)?;
+    let mut new = gptman::GPT::read_from(disk, sector)?;
+    // Both readers have to have taken the same one.
+    if new.header.primary_lba != table.header.own_lba {
+        return Err(GptError::Header("own position").into());
+    }
+    write_first(pieces(&mut new)?.0, sector, disk)
+}
+
 /// Writes both copies, the backup first.
 fn write(table: &mut gptman::GPT, disk: &mut (impl Read + Write + Seek)) -> Result<(), TableError> {
     let sector = table.sector_size;
-    let mut pieces = Pieces::default();
-    table.write_into(&mut pieces)?;
-    let start = sector;
-    let end = sector * (2 + (ENTRIES * 128).div_ceil(sector));
-    let (first, backup): (Vec<_>, Vec<_>) = pieces.0.into_iter().partition(|(at, _)| *at < end.max(ALIGN));
+    let (first, backup) = pieces(table)?;
     for (at, bytes) in backup {
         disk.seek(SeekFrom::Start(at))?;
         disk.write_all(&bytes)?;
     }
     disk.flush()?;
+    write_first(first, sector, disk)
+}
+
+/// Bytes, and where they go.
+type Placed = Vec<(u64, Vec<u8>)>;
+
+/// The first table, and the backup.
+fn pieces(table: &mut gptman::GPT) -> Result<(Placed, Placed), TableError> {
+    let mut pieces = Pieces::default();
+    table.write_into(&mut pieces)?;
+    let end = first_end(table.sector_size).max(ALIGN);
+    Ok(pieces.0.into_iter().partition(|(at, _)| *at < end))
+}
+
+/// The first byte behind a first table of the usual size.
+fn first_end(sector: u64) -> u64 {
+    sector * (2 + (ENTRIES * 128).div_ceil(sector))
+}
+
+/// Writes the first table as one piece.
+fn write_first(first: Placed, sector: u64, disk: &mut (impl Read + Write + Seek)) -> Result<(), TableError> {
+    let (start, end) = (sector, first_end(sector));
     let length = first.iter().map(|(at, bytes)| at + bytes.len() as u64).max().unwrap_or(end) - start;
     let mut whole = vec![0; usize::try_from(length.next_multiple_of(sector)).unwrap_or(0)];
     disk.seek(SeekFrom::Start(start))?;
@@ -179,7 +211,7 @@ fn write(table: &mut gptman::GPT, disk: &mut (impl Read + Write + Seek)) -> Resu
 
 /// Takes what `gptman` writes, to be put on the disk in another order.
 #[derive(Debug, Default)]
-struct Pieces(Vec<(u64, Vec<u8>)>, u64);
+struct Pieces(Placed, u64);
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -320,6 +352,22 @@ mod tests {
         assert!(disk.get_ref()[at..at + 4096].iter().all(|byte| *byte == 0));
     }
 
+    #[test]
+    fn a_torn_first_table_is_written_from_the_backup() {
+        // As an update leaves it: some sectors have what is new, others what was there.
+        let (old, mut new) = (image(100), image(100));
+        identify(&mut new, 512, &[(2, Guid([8; 16]))]).unwrap();
+        let (old, new) = (old.into_inner(), new.into_inner());
+        for torn in [1, 2] {
+            let mut disk = new.clone();
+            disk[torn * 512..][..512].copy_from_slice(&old[torn * 512..][..512]);
+            let mut disk = Cursor::new(disk);
+            assert_ne!(gpt::read(&mut disk, 512).unwrap().header.own_lba, 1);
+            restore(&mut disk, 512).unwrap();
+            assert!(disk.get_ref() == &new, "sector {torn}");
+        }
+    }
+
     /// Stops taking writes after a while, like a machine that loses power.
     struct Failing(Cursor<Vec<u8>>, usize);
 
@@ -358,6 +406,9 @@ mod tests {
             let table = gpt::read(&mut disk.0, 512).unwrap();
             prop_assert!(table.partitions.iter().any(|p| p.name == "root"));
             prop_assert!(done.is_err() || table.partitions.len() == 2);
+            restore(&mut disk.0, 512).unwrap();
+            let whole = gpt::read(&mut disk.0, 512).unwrap();
+            prop_assert_eq!((whole.header.own_lba, whole.partitions), (1, table.partitions));
         }
 
         /// Free space never overlaps a partition.
