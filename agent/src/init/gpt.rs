@@ -119,7 +119,9 @@ pub enum GptError {
 }
 
 /// Size of an entry. The specification allows more; nobody makes them.
-const ENTRY: usize = 128;
+pub const ENTRY: usize = 128;
+/// Size of a header, as everybody makes it.
+pub const HEADER: usize = 92;
 /// More entries than anybody makes (the usual number is 128).
 const MAX_ENTRIES: u32 = 1024;
 
@@ -195,25 +197,30 @@ pub fn parse_entries(header: &Header, bytes: &[u8]) -> Result<Vec<Partition>, Gp
     }
     let mut partitions = Vec::new();
     for (number, entry) in (1..=header.entries).zip(bytes.chunks_exact(ENTRY)) {
-        if guid_at(entry, 0) == Guid([0; 16]) {
-            continue;
-        }
-        let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
+        let Some(partition) = parse_entry(number, entry) else { continue };
+        let Partition { first, last, .. } = partition;
         if first > last || first < header.first_usable || last > header.last_usable {
             return Err(GptError::Range(number));
         }
-        let units = entry[56..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        let name: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
-        partitions.push(Partition {
-            number,
-            type_guid: guid_at(entry, 0),
-            guid: guid_at(entry, 16),
-            first,
-            last,
-            name: String::from_utf16_lossy(&name),
-        });
+        partitions.push(partition);
     }
     Ok(partitions)
+}
+
+/// Reads the entry of partition `number` from its bytes, whatever its range; `None` when it is not in use.
+#[must_use]
+pub fn parse_entry(number: u32, bytes: &[u8]) -> Option<Partition> {
+    let entry = bytes.get(..ENTRY).filter(|entry| guid_at(entry, 0) != Guid([0; 16]))?;
+    let units = entry[56..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let name: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    Some(Partition {
+        number,
+        type_guid: guid_at(entry, 0),
+        guid: guid_at(entry, 16),
+        first: u64_at(entry, 32),
+        last: u64_at(entry, 40),
+        name: String::from_utf16_lossy(&name),
+    })
 }
 
 /// Length of the entries in bytes.

@@ -265,7 +265,7 @@ impl Seek for Durable {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Cursor;
 
     use proptest::prelude::*;
@@ -368,8 +368,12 @@ mod tests {
         }
     }
 
-    /// Stops taking writes after a while, like a machine that loses power.
-    struct Failing(Cursor<Vec<u8>>, usize);
+    /// Stops taking writes after so many bytes, like a machine that loses power; that many are written at once, or none of them.
+    pub(in crate::init::state) struct Failing(
+        pub(in crate::init::state) Cursor<Vec<u8>>,
+        pub(in crate::init::state) usize,
+        pub(in crate::init::state) u64,
+    );
 
     impl Read for Failing {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -379,7 +383,12 @@ mod tests {
 
     impl Write for Failing {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let size = bytes.len().min(self.1);
+            let mut size = bytes.len().min(self.1);
+            if size < bytes.len() {
+                let end = (self.0.position() + size as u64) / self.2 * self.2;
+                size = usize::try_from(end.saturating_sub(self.0.position())).unwrap();
+                self.1 = size;
+            }
             self.1 -= size;
             if size == 0 { Err(io::ErrorKind::Other.into()) } else { self.0.write(&bytes[..size]) }
         }
@@ -401,7 +410,7 @@ mod tests {
         /// Wherever the power fails, the root partition is still found.
         #[test]
         fn a_power_cut_never_loses_the_root(writes in 0_usize..200_000) {
-            let mut disk = Failing(grow(image(20), 100), writes);
+            let mut disk = Failing(grow(image(20), 100), writes, 1);
             let done = add_state(&mut disk, 512, Guid([9; 16]));
             let table = gpt::read(&mut disk.0, 512).unwrap();
             prop_assert!(table.partitions.iter().any(|p| p.name == "root"));
