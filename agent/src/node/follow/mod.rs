@@ -78,7 +78,9 @@ impl Board {
     }
 
     /// Says what is new, on the console and in the status.
-    pub fn say(&self, shared: &Shared, text: String) {
+    pub fn say(&self, shared: &Shared, mut text: String) {
+        // Much of it was written by others: nodes, web servers, whoever answers for Nomad.
+        text.retain(|c| !c.is_control());
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if said.as_ref() != Some(&text) {
             notice!("channel: {text}");

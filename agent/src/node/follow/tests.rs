@@ -28,9 +28,11 @@ struct World {
     signature: String,
     tolerance: u64,
     lock: Option<String>,
+    /// Whom the variables of the turns name.
+    holder: String,
     forbidden: bool,
-    /// Whether the servers lose their leader when the node drains.
-    leaderless: bool,
+    /// What the variables answer when the node has drained, if anything.
+    leaderless: &'static str,
     eligible: bool,
     draining: bool,
     /// The message of the last drain, and what happened to the node since.
@@ -57,8 +59,8 @@ impl World {
         let ours = self.lock.is_some() && self.lock == id;
         let (path, what) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let token = request.header("x-nomad-token").unwrap_or_default();
-        if self.leaderless && !self.drained.is_null() && path.starts_with("/v1/var/") {
-            return (500, "No cluster leader".into());
+        if !self.leaderless.is_empty() && !self.drained.is_null() && path.starts_with("/v1/var/") {
+            return (500, self.leaderless.into());
         }
         match (path.trim_start_matches("/v1/"), what) {
             ("operator/autopilot/health", _) => {
@@ -105,7 +107,7 @@ impl World {
                 (200, "{}".into())
             }
             (path, _) if path.starts_with("var/") => {
-                (200, json!({ "ModifyIndex": 7, "Items": { "holder": "server-vm-1" } }).to_string())
+                (200, json!({ "ModifyIndex": 7, "Items": { "holder": self.holder } }).to_string())
             }
             (path, _) if path == format!("node/{NODE}") && token == SECRET => {
                 let eligible = if self.eligible { "eligible" } else { "ineligible" };
@@ -151,7 +153,12 @@ struct Scene {
 
 impl Scene {
     fn new(role: Role) -> Self {
-        let world = Arc::new(Mutex::new(World { eligible: true, tolerance: 1, ..World::default() }));
+        let world = Arc::new(Mutex::new(World {
+            eligible: true,
+            tolerance: 1,
+            holder: "server-vm-1".into(),
+            ..World::default()
+        }));
         let served = Arc::clone(&world);
         let nomad = serve_requests(move |request| served.lock().unwrap().nomad(request));
         let served = Arc::clone(&world);
@@ -667,7 +674,7 @@ fn a_client_that_drained_for_what_the_channel_took_back_takes_work_again() {
     let mut scene = Scene::new(Role::Client);
     scene.record("2.0", Outcome::Installed);
     scene.offer("2.0");
-    scene.world.lock().unwrap().leaderless = true;
+    scene.world.lock().unwrap().leaderless = "No cluster leader";
     assert!(scene.round().contains("waits for its turn: Nomad to take turns (it answers 500: No cluster leader)"));
     assert_eq!(scene.done(), ["acquire var/steppe/update/client-0", "drain"]);
     // Nothing boots that the channel took back, whoever answers.
@@ -675,7 +682,7 @@ fn a_client_that_drained_for_what_the_channel_took_back_takes_work_again() {
     assert!(scene.round().contains("the turn for 2.0 is over, but not given back"), "{}", scene.said());
     assert_eq!(scene.asked(), WITHDRAWN);
     Record::forget(&scene.follower.state).unwrap();
-    scene.world.lock().unwrap().leaderless = false;
+    scene.world.lock().unwrap().leaderless = "";
     assert_eq!(scene.round(), "the turn for 2.0 is given back, and this client is eligible");
     assert_eq!(scene.done(), ["eligible true", "release var/steppe/update/client-0"]);
     assert_eq!(scene.asked(), "");
@@ -737,12 +744,12 @@ fn a_drain_that_an_operator_ended_unseen_is_not_begun_again() {
         let mut scene = Scene::new(Role::Client);
         scene.record("2.0", Outcome::Installed);
         scene.offer("2.0");
-        scene.world.lock().unwrap().leaderless = true;
+        scene.world.lock().unwrap().leaderless = "No cluster leader";
         assert!(scene.round().contains("No cluster leader"));
         scene.done();
         {
             let mut world = scene.world.lock().unwrap();
-            (world.leaderless, world.canceled) = (false, true);
+            (world.leaderless, world.canceled) = ("", true);
             if !ours {
                 world.drained = json!({ "message": "a year ago" });
             }
@@ -752,4 +759,22 @@ fn a_drain_that_an_operator_ended_unseen_is_not_begun_again() {
         assert_eq!(scene.done(), [begun, &["release var/steppe/update/client-0"]].concat());
         assert_eq!(scene.asked(), "");
     }
+}
+
+#[test]
+fn what_others_wrote_is_a_line_of_plain_text() {
+    let mut scene = waiting();
+    scene.world.lock().unwrap().holder = format!("b\n\u{1b}[2Jsteppe: {}", "all is well. ".repeat(1000));
+    let said = scene.round();
+    assert!(said.starts_with("2.0 is installed and waits for its turn: b[2Jsteppe: all is well. all"), "{said}");
+    assert!(said.len() < 400, "{} bytes", said.len());
+    // The channel, and whoever answers for Nomad.
+    let text = scene.world.lock().unwrap().channel.replace("x86_64", "x\\n\\u001b[2J\\u009bm");
+    scene.sign(text);
+    let why = "the channel is for architecture x[2Jm, this node is architecture x86_64: follow one for x86_64";
+    assert_eq!(scene.round(), why);
+    let mut scene = waiting();
+    scene.world.lock().unwrap().drained = json!({});
+    scene.world.lock().unwrap().leaderless = "\r\u{1b}[2Jno leader";
+    assert!(scene.round().ends_with("(it answers 500: [2Jno leader)"), "{}", scene.said());
 }

@@ -7,7 +7,10 @@ use std::{fs::File, io::Read as _, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::nomad::{Local, NEWS, refusal};
+use super::{
+    nomad::{Local, NEWS, refusal},
+    word::plain,
+};
 use crate::{
     node::nomad::api::Answer,
     update::{manifest::hex, turn::Turn, version::Version},
@@ -92,7 +95,7 @@ impl Turns {
         }
         self.seen = known["ModifyIndex"].as_u64();
         let holder = known["Items"]["holder"].as_str().filter(|holder| *holder != self.holder);
-        Err(format!("{} has it", holder.unwrap_or("another node")))
+        Err(format!("{} has it", plain(holder.unwrap_or("another node"))))
     }
 }
 

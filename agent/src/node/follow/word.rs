@@ -71,6 +71,6 @@ pub(super) fn leave(nomad: &Local, role: &str, node: &str, record: &Record) -> R
 }
 
 /// One line without control characters: other nodes wrote it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
