@@ -100,6 +100,9 @@ fn version(bytes: &[u8]) -> Option<String> {
     (!release.is_empty()).then(|| release.to_owned())
 }
 
+/// Bytes of a command line or release that are kept; the kernel takes 2048 of them.
+const LONGEST: usize = 64 << 10;
+
 /// A section of a PE image.
 fn section<'a>(file: &PeFile64<'a>, name: &str) -> Option<&'a [u8]> {
     let section = file.section_by_name(name)?;
@@ -120,7 +123,10 @@ pub fn uki(bytes: &[u8]) -> Option<Uki> {
     let file = PeFile64::parse(bytes).ok()?;
     let section = |name: &str| section(&file, name);
     section(".linux")?;
-    let text = |name| section(name).map(|text| String::from_utf8_lossy(text).trim_end_matches(['\0', '\n']).to_owned());
+    let text = |name| {
+        let text = section(name).map(|text| String::from_utf8_lossy(&text[..text.len().min(LONGEST)]).into_owned());
+        text.map(|text| text.trim_end_matches(['\0', '\n']).to_owned())
+    };
     let one = |name: &str| {
         section(name).map(|data| Section { name: name.to_owned(), size: data.len() as u64, sha256: Digest::of(data) })
     };
@@ -161,6 +167,10 @@ mod tests {
             digests.iter().map(|one| (one.name.as_str(), one.size)).collect::<Vec<_>>(),
             [(".initrd", 5000), (".initrd", 9000)]
         );
+        let long =
+            Parts { os_release: "", cmdline: &"x".repeat(LONGEST + 1), uname: "", initrd: b"", linux: b"", time: 1 };
+        let long = super::uki(&uki::assemble(&fixture::stub(), &long).unwrap()).unwrap();
+        assert_eq!((long.cmdline.len(), long.sections[1].size), (LONGEST, LONGEST as u64 + 1));
         assert_eq!((initrd(&second), initrd(b"MZ")), (&[2; 9000][..], &[][..]));
     }
 }

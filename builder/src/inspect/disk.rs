@@ -19,6 +19,20 @@ struct Seen {
     used: u64,
     tree: u64,
     initrd: Option<Vec<u8>>,
+    /// Bytes of partitions that were read.
+    read: u64,
+}
+
+/// Bytes that are read of all partitions together: more than any image has. The clusters of a disk may all be one and the same, so its
+/// size is no bound.
+const MOST: u64 = 8 << 30;
+
+impl Seen {
+    fn bytes(&mut self, volume: &mut Volume, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the partitions before have as much as any image");
+        self.read = self.read.checked_add(length).filter(|read| *read <= MOST).ok_or_else(wrong)?;
+        volume.bytes(at, length)
+    }
 }
 
 /// Reads a disk.
@@ -60,7 +74,7 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
     if let Some(used) = files::squashfs_size(&start) {
         (partition.content, partition.used) = ("squashfs", used);
         // The disk holds whole blocks of the file system.
-        let bytes = volume.bytes(at, used.checked_next_multiple_of(4096).unwrap_or(used).min(size))?;
+        let bytes = seen.bytes(volume, at, used.checked_next_multiple_of(4096).unwrap_or(used).min(size))?;
         let found = files::root(bytes)?;
         if seen.place.is_none() {
             (seen.place, seen.root, seen.used) = (Some((at, size)), found, used);
@@ -68,17 +82,17 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
     } else if let Some(superblock) = verity::superblock(&start) {
         partition.content = "verity";
         partition.used = crate::verity::size(superblock.data).min(size);
-        let stored = volume.bytes(at, partition.used)?;
+        let stored = seen.bytes(volume, at, partition.used)?;
         if let (None, Some((at, size))) = (&image.verity, seen.place) {
             seen.tree = partition.used;
-            let data = volume.bytes(at, superblock.data.min(size))?;
+            let data = seen.bytes(volume, at, superblock.data.min(size))?;
             let verity = superblock.check(&data, &stored);
             image.wrong.extend(verity.wrong.iter().cloned());
             (image.root_hash, image.verity) = (Some(verity.root_hash), Some(verity));
         }
     } else if start.get(82..87) == Some(b"FAT32") || start.get(54..57) == Some(b"FAT") {
         partition.content = "fat";
-        let boot = boot::read(&volume.bytes(at, size)?)?;
+        let boot = boot::read(&seen.bytes(volume, at, size)?)?;
         partition.used = boot.used;
         image.boot.extend(boot.files);
         seen.initrd = seen.initrd.take().or(boot.initrd);
@@ -90,4 +104,30 @@ fn partition(image: &mut Image, volume: &mut Volume, index: usize, seen: &mut Se
         (partition.content, partition.used) = ("unknown", size);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::fat::{File, Identity, Volume as Fat};
+
+    /// Each partition is small enough, all of them are not.
+    #[test]
+    fn partitions_are_read_up_to_a_bound_for_all_of_them() {
+        let fat = Fat::make(36 << 20, Identity { label: [b' '; 11], id: 1 }, &[File::new("a", b"x")]).unwrap();
+        let size = fat.bytes.len() as u64;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&fat.bytes).unwrap();
+        let mut volume = Volume::open(file.path()).unwrap();
+        let mut found = |read: u64| {
+            let one = table::Partition { size, ..table::Partition::default() };
+            let mut image = Image { partitions: vec![one], ..Image::default() };
+            let mut seen = Seen { read, ..Seen::default() };
+            partition(&mut image, &mut volume, 0, &mut seen).map(|()| (image.boot.len(), seen.read))
+        };
+        assert_eq!(found(MOST - size).unwrap(), (1, MOST));
+        assert!(found(MOST - size + 1).unwrap_err().to_string().contains("as much as any image"));
+    }
 }

@@ -10,7 +10,7 @@ use super::volume::Volume;
 use crate::architecture::Architecture;
 
 /// A partition, as the table has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Partition {
     /// Its number, from 1.
     pub number: u32,
