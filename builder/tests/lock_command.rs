@@ -72,20 +72,33 @@ fn alone(world: &World, arguments: &[&str]) -> std::process::Output {
 fn whether_security_updates_are_asked_for_is_said() {
     let world = World::new();
     let recipe = world.recipe.to_str().unwrap().to_owned();
+    // Folders that are not there: nothing is tried again, as it is with a network.
     let asked = |more: &[&str]| {
-        let text = said(&alone(&world, &[&["lock", "--check", "--recipe", &recipe], more].concat()));
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("builder"));
+        command
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("PATH", "/usr/bin:/bin")
+            .args(["lock", "--check", "--recipe"]);
+        command
+            .arg(&recipe)
+            .arg("--cache")
+            .arg(world.cache())
+            .args(["--mirror", "file:/nonexistent/debian"])
+            .args(more);
+        let text = said(&command.output().unwrap());
         let [both, warned] =
             ["/debian-security for trixie-security", "is asked alone"].map(|words| text.contains(words));
         (both, warned)
     };
     // A mirror that is named, and is neither this machine's nor Debian's.
     assert_eq!(asked(&[]), (false, true));
-    assert_eq!(asked(&["--security-mirror", "http://127.0.0.1:1/debian-security"]), (true, false));
+    assert_eq!(asked(&["--security-mirror", "file:/nonexistent/debian-security"]), (true, false));
     assert_eq!(asked(&["--security-mirror", "none"]), (false, false));
     let text = fs::read_to_string(&recipe).unwrap() + "[packages]\nsecurity = false\n";
     fs::write(&recipe, text).unwrap();
     assert_eq!(asked(&[]), (false, false));
-    assert_eq!(asked(&["--security-mirror", "http://127.0.0.1:1/debian-security"]), (false, false));
+    assert_eq!(asked(&["--security-mirror", "file:/nonexistent/debian-security"]), (false, false));
 }
 
 #[test]
