@@ -28,7 +28,7 @@ pub enum Message {
     Status(String),
     /// `X_STEPPE_PHASE=...`: a point of the boot's timeline was reached.
     Phase(String),
-    /// `X_STEPPE_START=unit`: start the unit whose specification lies in [`crate::paths::UNITS_DIR`].
+    /// `X_STEPPE_START=unit`: start it; `nomad` as the specification in [`crate::paths::UNITS_DIR`] says.
     Start(String),
     /// `X_STEPPE_STOP=unit`: stop it and keep it stopped.
     Stop(String),

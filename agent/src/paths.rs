@@ -42,7 +42,7 @@ pub const UPDATE_KEY: &str = "/usr/share/steppe/update.pub";
 pub const RUN_DIR: &str = "/run/steppe";
 /// Datagram socket of init, in the form that `NOTIFY_SOCKET` promises (`sd_notify(3)`).
 pub const NOTIFY_SOCKET: &str = "/run/steppe/notify";
-/// Unit specifications that `node` writes and init reads: `<name>.json`, [`crate::unit::UnitSpec`].
+/// The specification of Nomad that `node` writes and init reads: `nomad.json`, [`crate::unit::UnitSpec`].
 pub const UNITS_DIR: &str = "/run/steppe/units";
 /// What init knows of its units: [`crate::status::InitStatus`].
 pub const INIT_STATUS: &str = "/run/steppe/init.json";

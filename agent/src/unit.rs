@@ -1,7 +1,8 @@
 //! What init is asked to run.
 //!
-//! `node` writes one [`UnitSpec`] to [`crate::paths::UNITS_DIR`] and asks init, by a datagram
-//! ([`crate::notify::Message`]), to start it. init's own two units (node and console) are made in code.
+//! `node` writes one [`UnitSpec`], of Nomad, to [`crate::paths::UNITS_DIR`] and asks init, by a datagram
+//! ([`crate::notify::Message`]), to start it; init takes no other program from there. Its own units (node, console and the jobs)
+//! are made in code.
 
 use std::time::Duration;
 

@@ -9,7 +9,14 @@ use nix::{
     unistd::sethostname,
 };
 
-use crate::{cmdline::Cmdline, confine, error, facts::ImageFacts, paths, unit::UnitSpec, update, warning};
+use crate::{
+    cmdline::Cmdline,
+    confine, error,
+    facts::{ImageFacts, Role},
+    paths,
+    unit::UnitSpec,
+    update, warning,
+};
 
 use super::{
     devices::Devices,
@@ -68,7 +75,8 @@ fn boot() -> Result<Infallible, RootError> {
     };
     tell("make the machine id", system::machine_id(&Path::new(paths::STATE_DIR).join("machine-id"), Path::new("/etc")));
     timeline.mark("state");
-    let units = Units::new(Path::new(paths::LOG_DIR), cmdline.value("steppe.log") == Some("console"));
+    let server = facts.as_ref().is_none_or(|facts| facts.role == Role::Server);
+    let units = Units::new(Path::new(paths::LOG_DIR), server, cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
     let trial = on_trial.then(|| trial::begin(&cmdline));
     let unsettled = trial.is_none() && (trial::is_unsettled() || fallback::is_other_lost());

@@ -34,6 +34,9 @@ use super::{
 /// Where the units' processes live among the control groups.
 const CGROUP: &str = "/sys/fs/cgroup/steppe";
 
+/// The only unit that is not init's own: `node` says in a file how it is to run.
+const NOMAD: &str = "nomad";
+
 /// A unit with its log.
 #[derive(Debug)]
 struct Slot {
@@ -47,6 +50,9 @@ pub(super) struct Units {
     slots: Vec<Slot>,
     pipes: Vec<Pipe>,
     log_dir: PathBuf,
+    /// Where `node` leaves its file.
+    spec_dir: PathBuf,
+    server: bool,
     copied: bool,
     closing: bool,
 }
@@ -54,24 +60,25 @@ pub(super) struct Units {
 /// Why a unit cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnitError {
-    #[error("{0:?} is not a name of a unit")]
+    #[error("there is no unit {0:?}")]
     Name(String),
     #[error("failed to read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse {path}: {source}")]
     Parse { path: PathBuf, source: serde_json::Error },
-    #[error("{path} describes a unit with the name {name:?}")]
-    OtherName { path: PathBuf, name: String },
+    #[error("{path} is refused: init starts only {program} from a file, as unit nomad, and on a server not as root", program = paths::NOMAD)]
+    Refused { path: PathBuf },
 }
 
 impl Units {
-    /// `copied`: every line that a unit prints also goes to the kernel's log.
-    pub(super) fn new(log_dir: &Path, copied: bool) -> Self {
+    /// `server`: whether this node runs no workloads; `copied`: every line that a unit prints also goes to the kernel's log.
+    pub(super) fn new(log_dir: &Path, server: bool, copied: bool) -> Self {
         output::prepare(log_dir);
         if let Err(why) = fs::create_dir_all(CGROUP) {
             info!("failed to make {CGROUP}: {why}");
         }
-        Self { slots: Vec::new(), pipes: Vec::new(), log_dir: log_dir.to_owned(), copied, closing: false }
+        let (log_dir, spec_dir) = (log_dir.to_owned(), paths::UNITS_DIR.into());
+        Self { slots: Vec::new(), pipes: Vec::new(), log_dir, spec_dir, server, copied, closing: false }
     }
 
     /// Adds a unit that init itself describes, and starts it.
@@ -91,10 +98,11 @@ impl Units {
         self.slots.len() - 1
     }
 
-    /// Units that this process itself has no control groups for.
+    /// Those of a server, with all files in one directory.
     #[cfg(test)]
-    pub(super) fn without_processes(log_dir: &Path) -> Self {
-        Self { slots: Vec::new(), pipes: Vec::new(), log_dir: log_dir.to_owned(), copied: false, closing: false }
+    pub(super) fn below(dir: &Path) -> Self {
+        let (log_dir, spec_dir) = (dir.to_owned(), dir.to_owned());
+        Self { slots: Vec::new(), pipes: Vec::new(), log_dir, spec_dir, server: true, copied: false, closing: false }
     }
 
     /// Adds a unit whose process is there.
@@ -115,15 +123,11 @@ impl Units {
             // While the node shuts down nothing new is started.
             Message::Start(_) | Message::Restart(_) if self.closing => return Ok(()),
             Message::Start(name) => {
-                let at = self.insert(read_spec(Path::new(paths::UNITS_DIR), name)?);
+                let at = self.specified(name)?;
                 (at, self.slots[at].unit.start())
             }
             Message::Restart(name) => {
-                let at = match read_spec(Path::new(paths::UNITS_DIR), name) {
-                    Ok(spec) => self.insert(spec),
-                    // init's own units have no file.
-                    Err(why) => self.position(name).ok_or(why)?,
-                };
+                let at = self.specified(name)?;
                 (at, self.slots[at].unit.restart(now))
             }
             Message::Stop(name) | Message::Reload(name) => {
@@ -135,6 +139,15 @@ impl Units {
         };
         self.perform(at, effects);
         Ok(())
+    }
+
+    /// The unit of that name: Nomad's, as `node` wants it now, or one of init's own, as init made it.
+    fn specified(&mut self, name: &str) -> Result<usize, UnitError> {
+        if name == NOMAD {
+            let spec = read_spec(self.spec_dir.join("nomad.json"), self.server)?;
+            return Ok(self.insert(spec));
+        }
+        self.position(name).ok_or_else(|| UnitError::Name(name.to_owned()))
     }
 
     /// The unit whose process this is.
@@ -283,21 +296,23 @@ impl Units {
     }
 }
 
-/// The specification that `node` left.
-fn read_spec(dir: &Path, name: &str) -> Result<UnitSpec, UnitError> {
-    if name.is_empty()
-        || name.len() > 64
-        || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    {
-        return Err(UnitError::Name(name.to_owned()));
+/// The specification that `node` left. It is confined, and what it could have started here would not be.
+fn read_spec(path: PathBuf, server: bool) -> Result<UnitSpec, UnitError> {
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(UnitError::Read { path, source }),
+    };
+    let mut spec: UnitSpec = match serde_json::from_str(&text) {
+        Ok(spec) => spec,
+        Err(source) => return Err(UnitError::Parse { path, source }),
+    };
+    let is_nomad = spec.name == NOMAD && spec.argv.first().is_some_and(|program| program == paths::NOMAD);
+    if !is_nomad || (server && spec.uid == 0) {
+        return Err(UnitError::Refused { path });
     }
-    let path = dir.join(format!("{name}.json"));
-    let text = fs::read_to_string(&path).map_err(|source| UnitError::Read { path: path.clone(), source })?;
-    let mut spec: UnitSpec =
-        serde_json::from_str(&text).map_err(|source| UnitError::Parse { path: path.clone(), source })?;
     // Nomad's client is root on purpose: its tasks may be anything. A server has nothing to gain.
     spec.confined = (spec.uid != 0).then_some(confine::NONE);
-    if spec.name == name { Ok(with_notify_socket(spec)) } else { Err(UnitError::OtherName { path, name: spec.name }) }
+    Ok(with_notify_socket(spec))
 }
 
 /// Adds `NOTIFY_SOCKET`, which only init knows for sure, where the unit uses it and nobody set it.
@@ -331,34 +346,60 @@ fn system_seed() -> u32 {
 mod tests {
     use super::*;
 
-    const SPEC: &str = r#"{"name":"nomad","argv":["/usr/bin/nomad","agent"],"env":[["HOME","/root"]],"notifies":true,"stop_signal":2,"stop_timeout":15000}"#;
+    const SPEC: &str = r#"{"name":"nomad","argv":["/usr/bin/nomad","agent"],"env":[["HOME","/root"]],"uid":990,"notifies":true,"stop_signal":2,"stop_timeout":15000}"#;
 
-    #[test]
-    fn a_specification_is_read_and_knows_the_socket() {
+    fn read(text: &str, server: bool) -> Result<UnitSpec, String> {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("nomad.json"), SPEC).unwrap();
-        let spec = read_spec(dir.path(), "nomad").unwrap();
-        assert_eq!(spec.stop_timeout, Duration::from_secs(15));
-        assert!(spec.env.contains(&("NOTIFY_SOCKET".into(), paths::NOTIFY_SOCKET.into())));
-        assert_eq!(spec.confined, None);
-        fs::write(dir.path().join("nomad.json"), SPEC.replace("\"notifies\"", "\"uid\":990,\"notifies\"")).unwrap();
-        assert_eq!(read_spec(dir.path(), "nomad").unwrap().confined, Some(confine::NONE));
+        let path = dir.path().join("nomad.json");
+        fs::write(&path, text).unwrap();
+        read_spec(path, server).map_err(|why| why.to_string())
     }
 
     #[test]
-    fn names_stay_in_the_directory_and_files_keep_their_names() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("other.json"), SPEC).unwrap();
-        for (name, part) in [
-            ("../x", "is not a name of a unit"),
-            ("", "is not a name of a unit"),
-            ("absent", "failed to read"),
-            ("other", "describes a unit with the name \"nomad\""),
+    fn a_specification_is_read_and_knows_the_socket() {
+        let spec = read(SPEC, true).unwrap();
+        assert_eq!(spec.stop_timeout, Duration::from_secs(15));
+        assert!(spec.env.contains(&("NOTIFY_SOCKET".into(), paths::NOTIFY_SOCKET.into())));
+        assert_eq!(spec.confined, Some(confine::NONE));
+        // A client's.
+        assert_eq!(read(&SPEC.replace("990", "0"), false).unwrap().confined, None);
+    }
+
+    #[test]
+    fn a_file_starts_nothing_but_nomad_and_on_a_server_not_as_root() {
+        for (from, to) in [
+            ("\"nomad\"", "\"node\""),
+            ("/usr/bin/nomad", paths::AGENT),
+            ("/usr/bin/nomad", "/tmp/nomad"),
+            ("\"/usr/bin/nomad\",\"agent\"", ""),
+            ("990", "0"),
         ] {
-            let why = read_spec(dir.path(), name).unwrap_err().to_string();
-            assert!(why.contains(part), "{why}");
+            let why = read(&SPEC.replacen(from, to, 1), true).unwrap_err();
+            assert!(why.contains("is refused: init starts only /usr/bin/nomad from a file"), "{to}: {why}");
         }
-        fs::write(dir.path().join("bad.json"), "{").unwrap();
-        assert!(read_spec(dir.path(), "bad").unwrap_err().to_string().contains("failed to parse"));
+        assert!(read("{", true).unwrap_err().contains("failed to parse"));
+        let why = read_spec("/none/nomad.json".into(), true).unwrap_err().to_string();
+        assert!(why.contains("failed to read"), "{why}");
+    }
+
+    #[test]
+    fn units_of_init_are_what_init_made_them_whatever_file_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["node", "x"] {
+            fs::write(dir.path().join(format!("{name}.json")), SPEC.replacen("nomad", name, 1)).unwrap();
+        }
+        let mut units = Units::below(dir.path());
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let confined = Some(confine::NODE);
+        // A test that was started in the background ignores SIGINT, and so do its children.
+        let spec = UnitSpec { name: "node".into(), confined, stop_signal: 15, ..read(SPEC, true).unwrap() };
+        units.adopt(spec.clone(), child.id().cast_signed());
+        units.command(&Message::Restart("node".into())).unwrap();
+        assert!(!child.wait().unwrap().success(), "it was asked to stop");
+        assert_eq!(units.slots[0].unit.spec(), &spec);
+        for message in [Message::Start("x".into()), Message::Restart("x".into()), Message::Start("../x".into())] {
+            assert!(units.command(&message).unwrap_err().to_string().starts_with("there is no unit"), "{message:?}");
+        }
+        assert_eq!(units.slots.len(), 1);
     }
 }

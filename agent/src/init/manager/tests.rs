@@ -49,7 +49,7 @@ fn the_last_word_of_a_job_is_heard_though_its_end_is_seen_with_it() {
     }
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("notify");
-    let units = Units::without_processes(dir.path());
+    let units = Units::below(dir.path());
     let deadline = sys::boottime() + Duration::from_secs(600);
     let trial = Some(Trial { deadline });
     let mut manager = Manager::new(&socket, units, Timeline::default(), None, Devices::none(), trial).unwrap();
