@@ -81,8 +81,11 @@ impl Units {
         Self { slots: Vec::new(), pipes: Vec::new(), log_dir, spec_dir, server, copied, closing: false }
     }
 
-    /// Adds a unit that init itself describes, and starts it.
+    /// Adds a unit that init itself describes, and starts it; not any more while the node shuts down.
     pub(super) fn add(&mut self, spec: UnitSpec) {
+        if self.closing {
+            return;
+        }
         let at = self.insert(spec);
         let effects = self.slots[at].unit.start();
         self.perform(at, effects);
@@ -120,7 +123,7 @@ impl Units {
     pub(super) fn command(&mut self, message: &Message) -> Result<(), UnitError> {
         let now = sys::boottime();
         let (at, effects) = match message {
-            // While the node shuts down nothing new is started.
+            // As in `add`.
             Message::Start(_) | Message::Restart(_) if self.closing => return Ok(()),
             Message::Start(name) => {
                 let at = self.specified(name)?;

@@ -70,6 +70,18 @@ fn the_last_word_of_a_job_is_heard_though_its_end_is_seen_with_it() {
 }
 
 #[test]
+fn no_job_is_started_once_the_units_are_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let units = Units::below(dir.path());
+    let socket = dir.path().join("notify");
+    let mut manager = Manager::new(&socket, units, Timeline::default(), None, Devices::none(), None).unwrap();
+    // As the shutdown has it: the request is taken.
+    manager.units.close();
+    manager.start_job("bless");
+    assert_eq!(manager.units.status(), []);
+}
+
+#[test]
 fn disks_that_come_or_change_are_looked_at() {
     let event = |action: &str, subsystem: &str| Uevent {
         action: action.into(),
