@@ -206,12 +206,13 @@ impl Follower {
             return self.give_back(turn, record.as_ref());
         }
         let Some(follow) = self.follow.clone() else { return RETRY };
-        if clock::now() >= self.next_look {
+        // What is being installed comes to its end, and has a turn then: the channel can take it back.
+        if self.begun.is_none() && clock::now() >= self.next_look {
             self.look(&follow, record.as_ref());
             // What it names counts for a turn as well.
             return self.round();
         }
-        let left = self.next_look.saturating_sub(clock::now());
+        let left = self.next_look.saturating_sub(clock::now()).max(SOON);
         let Some(channel) = self.target.clone() else {
             let Some(turn) = turn else { return left };
             return self.is_barred(&turn.version, Some(&turn), record.as_ref()).unwrap_or(HELD).min(left);
@@ -232,10 +233,13 @@ impl Follower {
             }
             return self.install(&follow, &channel, job.as_ref()).min(left);
         }
+        // This node had it installed: whatever came in between counts for the turn.
+        if self.begun.take().is_some() && turn.is_none() && self.keep_turn(&channel.version).is_ok() {
+            return self.round();
+        }
         if let Some(pause) = self.is_barred(&channel.version, turn.as_ref(), record.as_ref()) {
             return pause.min(left);
         }
-        self.begun = None;
         match self.take_turn(&follow, &channel.version, turn, left) {
             Ok(()) => {
                 self.say(format!("{} is installed and has its turn: restarting", channel.version));
@@ -340,7 +344,6 @@ impl Follower {
                 None
             }
         };
-        self.begun = None;
     }
 
     fn judge(&mut self, text: &[u8], signature: &[u8], record: Option<&Record>) -> Result<Channel, String> {
@@ -400,15 +403,7 @@ impl Follower {
         patience: Duration,
     ) -> Result<(), String> {
         let (server, client) = (self.nomad.user.server, self.nomad.user.client);
-        // Even before it may be had: from now on any restart tries the version.
-        let mut turn = match turn {
-            Some(turn) => turn,
-            None => {
-                let turn = self.turns.fresh(version)?;
-                turn.write(&self.state)?;
-                turn
-            }
-        };
+        let mut turn = turn.map_or_else(|| self.keep_turn(version), Ok)?;
         if server {
             server::tolerates(&self.nomad)?;
         }
@@ -434,6 +429,13 @@ impl Follower {
             self.turns.hold(&self.nomad, &mut turn, &self.state, SOON)?;
         }
         Ok(())
+    }
+
+    /// A turn on the disk, even before it may be had: from now on any restart tries the version.
+    fn keep_turn(&self, version: &Version) -> Result<Turn, String> {
+        let turn = self.turns.fresh(version)?;
+        turn.write(&self.state)?;
+        Ok(turn)
     }
 
     /// No other node said in between that the version failed there.

@@ -638,6 +638,25 @@ fn a_turn_for_what_the_channel_took_back_is_given_back() {
 }
 
 #[test]
+fn what_is_not_wanted_any_more_when_it_is_installed_does_not_boot() {
+    let changes: [fn(&mut Scene); 2] =
+        [|scene| scene.offer("1.0"), |scene| scene.world.lock().unwrap().words = json!({ "2.0": "server-vm-1" })];
+    for change in changes {
+        let mut scene = Scene::new(Role::Server);
+        scene.offer("2.0");
+        scene.round();
+        assert!(scene.asked().contains("--named 2.0"));
+        scene.job(UnitState::Ready, "25%");
+        change(&mut scene);
+        assert_eq!(scene.round(), "2.0 is being installed");
+        scene.job(UnitState::Stopped, "2.0 is installed");
+        scene.record("2.0", Outcome::Installed);
+        assert_eq!(scene.round(), "the turn for 2.0 is given back");
+        assert_eq!((scene.asked().as_str(), Turn::read(&scene.follower.state)), (WITHDRAWN, None));
+    }
+}
+
+#[test]
 fn a_channel_that_is_refused_takes_nothing_back() {
     type Change = fn(&mut Scene);
     let changes: [(&str, Change); 4] = [
