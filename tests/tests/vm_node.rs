@@ -1,18 +1,31 @@
 //! Single machines: how they boot, what they refuse, what they wait for.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    env, fs,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
-use agent::facts::Role;
-use anyhow::ensure;
+use agent::{
+    facts::Role,
+    init::{gpt::Guid, state::table},
+    paths,
+    slots::Slot,
+    update::record::{self, Outcome, Record},
+};
+use anyhow::{Context as _, ensure};
+use builder::manifest::Kind;
 use qemu::{
-    MachineSpec,
+    BootFiles, MachineSpec,
     lab::Lab,
     services::DhcpMode,
+    vm::DiskFormat,
     volume::{self, Seed, SeedMedium},
 };
 use serde_json::json;
 use tests::{
     cluster::{CLIENT_DATA, Cluster, LONE_SERVER_DATA, SERVER_DATA, leads, machine},
+    esp::Esp,
     images::Image,
     suite, wait,
 };
@@ -33,6 +46,7 @@ fn main() -> ExitCode {
             ("without_metadata_a_node_waits_and_goes_on_when_it_appears", waits_for_metadata),
             ("without_any_source_a_node_waits_and_goes_on_when_a_volume_is_plugged_in", waits_for_a_volume),
             ("a_state_disk_that_is_plugged_in_late_is_used_without_a_reboot", waits_for_a_state_disk),
+            ("a_state_that_comes_late_still_says_how_the_last_update_went", settles_with_a_late_state),
             ("without_metadata_at_a_reboot_the_last_good_is_used_and_refreshed", metadata_gone_on_reboot),
             ("a_copy_of_a_servers_disk_does_not_join_as_the_original", cloned_server),
             ("without_dhcp_a_node_waits_and_goes_on_when_it_answers", waits_for_dhcp),
@@ -199,6 +213,47 @@ fn waits_for_a_state_disk((): &mut ()) -> anyhow::Result<()> {
     cluster.wait_console(name, "the state partition is there", cluster.limit(BOOT))?;
     cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
     server_id(&cluster, name)?;
+    Ok(())
+}
+
+/// A trial failed, the old system boots, and the disk with the state is slower than that.
+fn settles_with_a_late_state((): &mut ()) -> anyhow::Result<()> {
+    let name = "server-vm-0";
+    let folder = tempfile::tempdir()?;
+    let image = Image::find(Role::Server)?.path(Kind::Raw)?;
+    let (esp, _) = Esp::told_of_the_clock(&image, &folder.path().join("disk.raw"))?;
+    // No room for a state beside the root.
+    run(Command::new("sgdisk").args(["-n", "0:0:0"]).arg(esp.disk()))?;
+    let mut spec = MachineSpec::new(name, BootFiles::bios(esp.disk(), DiskFormat::Raw)).user_data(LONE_SERVER_DATA);
+    spec.extra = ["-device", "pcie-root-port,id=socket,chassis=9"].map(Into::into).to_vec();
+    let cluster = Cluster::start([spec])?;
+    cluster.wait_console(name, "nomad is not started", cluster.limit(2 * BOOT))?;
+
+    let tree = folder.path().join("tree");
+    fs::create_dir_all(tree.join("steppe"))?;
+    let record = Record { outcome: Outcome::Trial, tries: 1, ..Record::new("2.0".parse()?, Slot::B) };
+    fs::write(tree.join("steppe").join(record::FILE), record.to_string())?;
+    let disk = cluster.lab().directory().join("state.img");
+    let mut file = fs::File::options().read(true).write(true).create_new(true).open(&disk)?;
+    file.set_len(256 << 20)?;
+    table::initialise(&mut file, 512, Guid([1; 16]))?;
+    let partition = table::add_state(&mut file, 512, Guid([2; 16]))?;
+    let options = format!("offset={}", partition.first * 512);
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-L", paths::STATE_LABEL, "-E", &options, "-d"]);
+    run(make.arg(tree).arg(&disk).arg(format!("{}k", (partition.last + 1 - partition.first) / 2)))?;
+    plug(&cluster, name, &disk, false)?;
+    let line =
+        cluster.wait_console(name, "the update failed, and the machine fell back to slot a", cluster.limit(BOOT))?;
+    ensure!(line.contains("2.0 in slot b: failed after 1 try"), "{line}");
+    cluster.wait_console(name, "READY role=server", cluster.limit(BOOT))?;
+    Ok(())
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+    let output = command.env("PATH", path).output().with_context(|| format!("failed to run {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

@@ -434,6 +434,10 @@ impl Manager {
                     warning!("failed to make the machine id: {why}");
                 }
                 self.timeline.mark("state");
+                // Before node, which waits for what is settled.
+                if trial::resume(self.trial.is_some()) {
+                    self.start_job(update::SETTLE);
+                }
                 if let Err(why) = self.units.command(&Message::Restart("node".into())) {
                     error!("failed to start node anew: {why}");
                 }

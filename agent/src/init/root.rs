@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     devices::Devices,
-    etc, fallback,
+    etc,
     manager::{self, Manager, ManagerError},
     mounts::{self, Kernel, MountError},
     previous, shutdown, state, stay, sysctl, system,
@@ -79,7 +79,7 @@ fn boot() -> Result<Infallible, RootError> {
     let units = Units::new(Path::new(paths::LOG_DIR), server, cmdline.value("steppe.log") == Some("console"));
     // Before the units: the first thing that they do is to speak to init.
     let trial = on_trial.then(|| trial::begin(&cmdline));
-    let unsettled = trial.is_none() && (trial::is_unsettled() || fallback::is_other_lost());
+    let unsettled = trial.is_none() && trial::is_unsettled();
     let mut manager = Manager::new(Path::new(paths::NOTIFY_SOCKET), units, timeline, held, devices, trial)?;
     manager.keeper = keeper;
     manager.judge_root();

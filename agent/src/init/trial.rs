@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-use super::devices::Devices;
+use super::{devices::Devices, fallback};
 
 /// Time that a system on trial has, from the start of the kernel.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -61,19 +61,33 @@ pub(super) fn early_end(cmdline: &Cmdline, devices: &mut Devices) -> Option<Dura
 
 /// Begins a trial. Remembers that it was made on the state partition.
 pub(super) fn begin(cmdline: &Cmdline) -> Trial {
-    let dir = Path::new(paths::STATE_DIR);
     let deadline = limit(cmdline);
     notice!("this system is on trial: unless it is blessed within {} s, the other slot boots", deadline.as_secs());
+    count(Path::new(paths::STATE_DIR));
+    Trial { deadline }
+}
+
+/// Does what the start of the boot could not, when the state partition appears late: remembers the try, when it is `on_trial`. True when
+/// something is to be settled.
+pub(super) fn resume(on_trial: bool) -> bool {
+    if on_trial {
+        count(Path::new(paths::STATE_DIR));
+    }
+    !on_trial && is_unsettled()
+}
+
+/// Whether the last update did not end in a trial that was blessed, or the other slot is lost, in a boot that is not on trial.
+pub(super) fn is_unsettled() -> bool {
+    Record::read(Path::new(paths::STATE_DIR)).is_some_and(|record| record.outcome.is_open())
+        || fallback::is_other_lost()
+}
+
+/// Remembers that the try was made.
+fn count(dir: &Path) {
     if let Some(record) = Record::read(dir) {
         let record = Record { outcome: Outcome::Trial, tries: record.tries + 1, why: String::new(), ..record };
         remember(&record, dir);
     }
-    Trial { deadline }
-}
-
-/// Whether the last update did not end in a trial that was blessed, though this boot is not one.
-pub(super) fn is_unsettled() -> bool {
-    Record::read(Path::new(paths::STATE_DIR)).is_some_and(|record| record.outcome.is_open())
 }
 
 /// Keeps what went wrong for the system that runs next.
