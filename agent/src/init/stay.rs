@@ -37,13 +37,10 @@ const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
 /// The boot cannot go on. Never returns: the machine restarts into the other slot, when that is proven, or at the end of its trial
 /// (a time since the kernel started), or stays.
 pub(super) fn or_fall_back(why: &dyn Display, trial: Option<Duration>) -> ! {
-    match fallback::switch() {
-        Ok(slot) => forever(why, Some((sys::boottime() + FALL_BACK, &format!("slot {slot} boots from now on")))),
-        Err(no) => {
-            notice!("there is no other system to start: {no}");
-            forever(why, trial.map(|at| (at, "the trial failed")))
-        }
-    }
+    let slot = fallback::switch().map_err(|no| notice!("there is no other system to start: {no}")).ok();
+    let text = slot.map(|slot| format!("slot {slot} boots from now on"));
+    let end = text.as_deref().map(|text| (sys::boottime() + FALL_BACK, text));
+    forever(why, end.or_else(|| trial.map(|at| (at, "the trial failed"))))
 }
 
 /// Never returns. Without a time at which the machine restarts, and why, only a person can help, who may still use the power button or
