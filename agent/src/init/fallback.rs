@@ -14,7 +14,7 @@ use nix::libc;
 
 use crate::{
     cmdline::Cmdline,
-    slots::Slot,
+    slots::{Slot, choice, entry::Entry},
     update::{
         fat::{
             FatError,
@@ -44,12 +44,21 @@ pub(super) fn is_there() -> bool {
 
 /// Whether the other slot is marked as one whose root could not be read.
 pub(super) fn is_other_lost() -> bool {
-    let Ok((disk, place)) = find() else { return false };
-    let size = place::size(&place.esp, place.sector);
-    let entries = File::open(disk.partition_node(place.esp.number))
-        .map_err(FatError::from)
-        .and_then(|mut esp| fall_back::entries(&mut esp, size));
-    entries.is_ok_and(|list| list.iter().any(|entry| entry.slot != place.running && entry.is_lost()))
+    entries().is_some_and(|(running, list)| list.iter().any(|entry| entry.slot != running && entry.is_lost()))
+}
+
+/// Whether the entry of the slot that runs has a counter.
+pub(super) fn is_own_on_trial() -> bool {
+    let own = entries().and_then(|(running, list)| choice::of(&list, running));
+    own.is_some_and(|entry| entry.is_on_trial())
+}
+
+/// The slot that runs, and all boot entries.
+fn entries() -> Option<(Slot, Vec<Entry>)> {
+    let (disk, place) = find().ok()?;
+    let mut esp = File::open(disk.partition_node(place.esp.number)).ok()?;
+    let entries = fall_back::entries(&mut esp, place::size(&place.esp, place.sector)).ok()?;
+    Some((place.running, entries))
 }
 
 /// Has the boot loader start the other slot from the next boot on; gives it.

@@ -86,7 +86,8 @@ pub(super) struct Manager {
     next_state: Option<Duration>,
     /// Keeps the logs, once there is a state partition.
     pub(super) keeper: Option<Keeper>,
-    /// What is wrong with the root, once it is not the one that was built.
+    /// Why the other slot is to boot: what is wrong with the root, once it is not the one that was built; or how a trial ended that nobody
+    /// counts.
     pub(super) lost: Option<String>,
     nomad_wanted: bool,
     request: Option<Request>,
@@ -339,8 +340,12 @@ impl Manager {
                 .filter(|unit| matches!(unit.name.as_str(), "node" | "nomad" | "bless"))
                 .map(|unit| format!("{}: {}", unit.name, describe(unit)))
                 .collect();
-            trial::failed(&format!("not blessed within {} s; {}", trial.deadline.as_secs(), units.join("; ")));
+            let why = format!("not blessed within {} s; {}", trial.deadline.as_secs(), units.join("; "));
+            trial::failed(&why);
             self.ask(Request { power: Power::Reboot, by: "the trial".into() });
+            if !trial.is_counted {
+                self.lost = Some(why);
+            }
         }
     }
 

@@ -24,6 +24,8 @@ use super::{devices::Devices, fallback};
 const LIMIT: Duration = Duration::from_secs(600);
 /// The argument of the kernel's command line with another limit, in seconds.
 const LIMIT_ARGUMENT: &str = "steppe.trial";
+/// Is there when UEFI booted the machine.
+const EFI: &str = "/sys/firmware/efi";
 /// Where the kernel shows the firmware's variables.
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 /// The entry that was booted, as long as it has a counter (systemd, "Boot Loader Interface").
@@ -34,11 +36,17 @@ const COUNT_PATH: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c
 pub(super) struct Trial {
     /// When it has failed, as a time since the kernel started.
     pub(super) deadline: Duration,
+    /// Whether a boot loader is known to count it. Another one would start this slot for ever.
+    pub(super) is_counted: bool,
 }
 
 /// Whether this boot is on trial.
 pub(super) fn is_on(cmdline: &Cmdline) -> bool {
-    cmdline.has(config::TRIAL) || is_counted().unwrap_or(false)
+    // The boot loader may not have been able to count, or the kernel to ask the firmware: the name of the entry says it all the same.
+    // Under BIOS it does not: there the word counts alone, and what is booted without it was blessed, if not to the end.
+    cmdline.has(config::TRIAL)
+        || is_counted().unwrap_or(false)
+        || (Path::new(EFI).exists() && fallback::is_own_on_trial())
 }
 
 /// When a boot on trial ends that does not get further, as a time since the kernel started.
@@ -64,7 +72,8 @@ pub(super) fn begin(cmdline: &Cmdline) -> Trial {
     let deadline = limit(cmdline);
     notice!("this system is on trial: unless it is blessed within {} s, the other slot boots", deadline.as_secs());
     count(Path::new(paths::STATE_DIR));
-    Trial { deadline }
+    let is_counted = cmdline.has(config::TRIAL) || is_counted().unwrap_or(false);
+    Trial { deadline, is_counted }
 }
 
 /// Does what the start of the boot could not, when the state partition appears late: remembers the try, when it is `on_trial`. True when
@@ -84,7 +93,7 @@ pub(super) fn is_unsettled() -> bool {
 
 /// Remembers that the try was made.
 fn count(dir: &Path) {
-    if let Some(record) = Record::read(dir) {
+    if let Some(record) = ours(dir) {
         let record = Record { outcome: Outcome::Trial, tries: record.tries + 1, why: String::new(), ..record };
         remember(&record, dir);
     }
@@ -94,7 +103,7 @@ fn count(dir: &Path) {
 pub(super) fn failed(why: &str) {
     error!("the trial failed: {why}");
     let dir = Path::new(paths::STATE_DIR);
-    if let Some(record) = Record::read(dir) {
+    if let Some(record) = ours(dir) {
         remember(&Record { why: why.to_owned(), ..record }, dir);
     }
 }
@@ -112,11 +121,16 @@ pub(super) fn died(why: &str) {
 /// Keeps why this system gives way to the other one, though it may be proven. When the record is of the other slot, that one's boot says it.
 pub(super) fn lost(why: &str) {
     let dir = Path::new(paths::STATE_DIR);
-    let ours = place::running(Path::new("/sys"));
-    if let Some(record) = Record::read(dir).filter(|record| Some(record.slot) == ours) {
+    if let Some(record) = ours(dir) {
         let tries = if record.outcome == Outcome::Good { 0 } else { record.tries };
         remember(&Record { outcome: Outcome::Failed, tries, why: why.to_owned(), ..record }, dir);
     }
+}
+
+/// The record, when it is of the slot that runs: a state that was full, or is new, may know of another update only.
+fn ours(dir: &Path) -> Option<Record> {
+    let running = place::running(Path::new("/sys"))?;
+    Record::read(dir).filter(|record| record.slot == running)
 }
 
 fn remember(record: &Record, dir: &Path) {

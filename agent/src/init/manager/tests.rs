@@ -51,7 +51,7 @@ fn the_last_word_of_a_job_is_heard_though_its_end_is_seen_with_it() {
     let socket = dir.path().join("notify");
     let units = Units::below(dir.path());
     let deadline = sys::boottime() + Duration::from_secs(600);
-    let trial = Some(Trial { deadline });
+    let trial = Some(Trial { deadline, is_counted: true });
     let mut manager = Manager::new(&socket, units, Timeline::default(), None, Devices::none(), trial).unwrap();
     let mut run = |job: &str, name: &str| {
         let child = again(NAME).env(JOB, format!("{job} {}", socket.display())).spawn().unwrap();
@@ -79,6 +79,21 @@ fn no_job_is_started_once_the_units_are_stopped() {
     manager.units.close();
     manager.start_job("bless");
     assert_eq!(manager.units.status(), []);
+}
+
+#[test]
+fn a_trial_that_nobody_counts_ends_in_the_other_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    for is_counted in [true, false] {
+        let units = Units::below(dir.path());
+        let trial = Some(Trial { deadline: Duration::ZERO, is_counted });
+        let socket = dir.path().join(is_counted.to_string());
+        let mut manager = Manager::new(&socket, units, Timeline::default(), None, Devices::none(), trial).unwrap();
+        manager.judge_trial();
+        assert_eq!(manager.request.take().map(|request| request.by).as_deref(), Some("the trial"));
+        let lost = manager.lost.take();
+        assert_eq!(lost.is_none(), is_counted, "{lost:?}");
+    }
 }
 
 #[test]
