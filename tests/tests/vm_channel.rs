@@ -115,6 +115,11 @@ fn refused(images: &mut Images) -> anyhow::Result<()> {
     publish(&lone.site, updates, |channel| channel.role = Role::Client)?;
     says(mark, "the channel is for role client, this node is role server")?;
 
+    // Good as an update, but not the one that the channel names.
+    let mark = lone.mark();
+    publish(&lone.site, updates, |channel| channel.size += 4096)?;
+    says(mark, &format!("{NEW} is not installed: failed to read the update: it is shorter than the channel says"))?;
+
     // Good as a channel, bad as an update. Nobody is there to take over from the only server, so it waits for its operator.
     let bad = updates.file("bad.update", |manifest| manifest.cmdline += FAILS)?;
     let (text, signature) = updates.channel(&bad, &UPDATE[1..], |_| {})?;
