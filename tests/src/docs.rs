@@ -246,3 +246,33 @@ fn a_name_that_is_wrong_is_found_out() {
     assert!(!is_there("images/nothing-*.toml") && !is_target("make nothing") && is_target("make bench PARTS=sizes"));
     assert!(!is_named("userdata::nothing", &[("node::userdata::parts".to_owned(), "fn some() {}".to_owned())]));
 }
+
+/// The table of README.md has every word of the command line that the agent reads by a name of its own, and no other; the platforms that
+/// it names are some.
+#[test]
+fn the_words_of_the_command_line_are_in_the_table() {
+    let words = |text: &str, begin: &str, end: &[char]| -> BTreeSet<String> {
+        let rest = text.split(begin).skip(1).map(|rest| rest.split(end).next().unwrap().to_owned());
+        rest.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')).collect()
+    };
+    let readme = document("README.md");
+    let section =
+        readme.split("\n## ").find(|section| section.starts_with("Words of the kernel's command line")).unwrap();
+    let (mut files, mut read) = (Vec::new(), BTreeSet::new());
+    sources(&top().join("agent/src"), &mut files);
+    // What begins so there is a key of user-data.
+    files.retain(|file| !file.to_str().unwrap().contains("/userdata/"));
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        read.extend(words(code, "\"steppe.", &['"']));
+    }
+    assert_eq!(words(section, "`steppe.", &['=', '`']), read);
+    assert!(read.len() > 5, "{read:?}");
+    let row = section.lines().find(|line| line.contains("steppe.platform=")).unwrap();
+    let named: Vec<&str> = spans(row).skip(1).filter(|name| *name != "...").collect();
+    assert!(
+        named.len() > 2 && named.iter().all(|name| agent::node::datasource::names().any(|known| known == *name)),
+        "{named:?}"
+    );
+}
