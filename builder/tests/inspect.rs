@@ -268,13 +268,7 @@ fn what_file_it_is_is_told_by_name_or_by_format() {
     // Another name, and a signature: as before.
     fs::copy(file("raw.zst"), file("copy.img")).unwrap();
     assert!(good(&file("copy.img")).0);
-    let run = |arguments: &[&Path]| {
-        let done = Command::new(assert_cmd::cargo::cargo_bin!("builder")).args(arguments).output().unwrap();
-        assert!(done.status.success(), "{}", said(&done));
-    };
-    let key = world.path("key");
-    run(&[Path::new("key"), &key]);
-    run(&[Path::new("sign"), &file("update"), Path::new("--key"), &key]);
+    world.sign(&file("update"));
     assert!(good(&file("update")).0);
     // The disk that comes out of it is nothing that the manifest knows.
     let disk = zstd::decode_all(&fs::read(file("raw.zst")).unwrap()[..]).unwrap();

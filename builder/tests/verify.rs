@@ -31,13 +31,7 @@ fn an_image_is_verified_or_the_first_difference_named() {
     let base = output.join("steppe-0.1.0-test-x86_64.manifest.json");
     let file = |suffix: &str| output.join(format!("steppe-0.1.0-test-x86_64.{suffix}"));
     // The signature is nothing that a recipe makes.
-    let run = |arguments: &[&Path]| {
-        let done = Command::new(assert_cmd::cargo::cargo_bin!("builder")).args(arguments).output().unwrap();
-        assert!(done.status.success(), "{}", said(&done));
-    };
-    let key = world.path("key");
-    run(&[Path::new("key"), &key]);
-    run(&[Path::new("sign"), &file("update"), Path::new("--key"), &key]);
+    world.sign(&file("update"));
     // As somebody else would do it: the lock file that came with the image, another name, nothing in the cache but packages.
     let lock = file("lock");
     fs::remove_file(world.recipe.with_extension("lock")).unwrap();

@@ -134,6 +134,15 @@ impl World {
         command.arg("--cache").arg(self.cache()).arg("--agent").arg(&self.agent).arg("--nomad").arg(&self.nomad);
     }
 
+    /// Signs an update by a key that is made for it.
+    pub(crate) fn sign(&self, update: &Path) {
+        let key = self.path("key");
+        for arguments in [&[Path::new("key"), &key][..], &[Path::new("sign"), update, Path::new("--key"), &key]] {
+            let done = Command::new(assert_cmd::cargo::cargo_bin!("builder")).args(arguments).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+
     pub(crate) fn build(&self, output: &Path, more: &[&str]) -> Output {
         self.command().arg("--output").arg(output).args(more).output().unwrap()
     }
